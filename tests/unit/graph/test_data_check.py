@@ -280,7 +280,7 @@ def test_too_few_rows_to_measure_on_are_told(n_validation: int, n_test: int, tol
     rows |= {"test": label("t", ["other", "refund"] * 30)[:n_test]} if n_test else {}
     texts = [finding.text for finding in check(rows).findings if " few: an accuracy" in finding.text]
     assert len(texts) == len(told) and all(map(str.startswith, texts, told))
-    assert all(text.endswith("points (95% interval). Use 50 or more") for text in texts)
+    assert all(text.endswith("points (95% interval). Use 100 or more") for text in texts)
 
 
 def test_all_rows_that_cannot_be_read_are_told_with_what_else_there_is() -> None:
