@@ -233,8 +233,8 @@ def _check_sizes(kept: Mapping[FileName, ReadFile], read: Mapping[FileName, Read
             points = round(50 * (interval.high - interval.low))
             findings.append(
                 warn(
-                    f"{_place(name, kept[name])}: {count(found, f'{name} row')} {agree(found, 'is', 'are')} few: an accuracy"
-                    f" on so few is uncertain by up to ±{points} points (95% interval). Use {ENOUGH_ROWS} or more"
+                    f"{_place(name, kept[name])}: only {count(found, f'{name} row')}: an accuracy on so few is uncertain by up"
+                    f" to ±{points} points (95% interval). Use {ENOUGH_ROWS} or more"
                 )
             )
     return findings
