@@ -275,7 +275,7 @@ def push(
 
 @app.command()
 def track(
-    folder: RunFolder,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a finished run.")],
     to: Annotated[
         Literal["mlflow", "wandb", "tensorboard"],
         typer.Option(help="Tracker. Needs the extra of that name, such as pada-agent[mlflow]."),

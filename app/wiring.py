@@ -181,7 +181,7 @@ def warn_about_judge(config: RunConfig) -> tuple[str, ...]:
     generator, judge = family_of(config.models.generator.model), family_of(config.models.judge.model)
     if generator != judge or not config.quality.enabled:
         return ()
-    return (f"the judge is from the generator's family ({judge}), so its ratings favor the generator's work",)
+    return (f"the judge is from the generator's family ({judge}), so its ratings may favor the generator's rows",)
 
 
 def _open(config: RunConfig, key: str) -> Adapters:

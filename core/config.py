@@ -49,9 +49,9 @@ class DataConfig(Settings):
     test_limit: int | None = Field(default=None, ge=1)
     """Maximum number of test rows, taken from the top of the file. Null reads all rows."""
     train_on_definitions: bool = False
-    """Train every model on the definitions in `task.labels` as well, each as a question whose answer is its label. They cost nothing and know what a
-    few rows of each label do not show (docs/adr/0019). No synthetic row is based on them. Off by default, because methods are usually compared
-    without."""
+    """Train every model on the definitions in `task.labels` as well, each as a question whose answer is its label. They cost nothing and
+    say what a few rows of each label do not show (docs/adr/0019). No synthetic row is based on them. Off by default, because methods are usually
+    compared without them."""
     selection_fraction: float = Field(default=0.5, gt=0, lt=1)
     """Fraction of validation used to select the best model; the rest is diagnosed. Our default guards against adaptive overfitting."""
     on_overlap: Literal["error", "drop"] = "error"
@@ -177,7 +177,7 @@ class QualityConfig(Settings):
     """How synthetic rows are rated and accepted."""
 
     enabled: bool = True
-    """Rate synthetic rows with the judge. If off, every row that passes label verification is accepted."""
+    """Rate synthetic rows with the judge. If off, every row that passes the other checks is accepted."""
     threshold: float = Field(default=7, ge=1, le=10)
     """Minimum mean rating of a row, or of a batch, from 1 to 10 (paper: 7)."""
     floor: int = Field(default=4, ge=1, le=10)
@@ -196,8 +196,8 @@ class QualityConfig(Settings):
     training rows and of the names and definitions in `task.labels`. Closed label sets only; also applies when `enabled` is off. Null is off
     (paper). Use 2 with a weak writer and judge (docs/adr/0011 and 0019)."""
     probe_share: float = Field(default=0.1, ge=0, le=1)
-    """Rows of known quality mixed in at the first attempt to measure the judge, per row that it rates: a quarter good, the rest bad. Never trained
-    on. With `rows_per_call: 1`, each costs one call. 0 adds none."""
+    """Number of rows of known quality (a quarter good, the rest bad) that are mixed in at the first attempt, per row that the judge rates, to measure
+    the judge. Never trained on. With `rows_per_call: 1`, each costs one call. 0 adds none."""
 
     @property
     def max_attempts(self) -> int:

@@ -42,7 +42,7 @@ class StudentConfig(Settings):
     and evaluation, as the template does in whole conversations, so that answers are learned as answers. `open` lets the student think; each
     training answer must then include its thought. Thoughts are never graded. Our default: close."""
     max_new_tokens: int | None = Field(default=None, ge=1)
-    """Maximum number of tokens the student generates per answer. Null uses the task's own limit."""
+    """Maximum number of tokens the student generates per answer. Null uses the task's own limit, or more if a right answer is longer."""
     eval_batch_size: int = Field(default=64, ge=1)
     """Number of rows answered at once on CPU; fewer if their keys and values would need more than 2 GB. A GPU takes as many as fit in memory, 256 at
     most. Our default: 64."""

@@ -40,6 +40,8 @@ MAX_TOLD = 12
 """Maximum number of problems listed in one error. Further ones are only counted."""
 FEW_ROWS = 50
 """With fewer rows, an accuracy is uncertain by more than ±13 points."""
+ENOUGH_ROWS = 100
+"""What the documentation advises. An accuracy is then uncertain by up to ±10 points."""
 
 Labels = Mapping[str, int]
 
@@ -237,8 +239,8 @@ def _check_sizes(kept: Mapping[FileName, ReadFile], read: Mapping[FileName, Read
             points = round(50 * (interval.high - interval.low))
             findings.append(
                 warn(
-                    f"{_place(name, kept[name])}: {count(found, f'{name} row')} {agree(found, 'is', 'are')} few: an accuracy"
-                    f" on so few is uncertain by up to ±{points} points (95% interval). Use {FEW_ROWS} or more"
+                    f"{_place(name, kept[name])}: only {count(found, f'{name} row')}: an accuracy on so few is uncertain by up"
+                    f" to ±{points} points (95% interval). Use {ENOUGH_ROWS} or more"
                 )
             )
     return findings

@@ -35,10 +35,10 @@ def find_sources(n_rows: int, state: BranchState, adapters: Adapters) -> ErrorSo
     rows, extra = wrong, ""
     if source == "margin":
         rows = unite_rows(wrong, ranked, n=n_rows)
-        extra = f"{len(rows) - len(wrong)} rows with the smallest margin are sources too"
+        extra = f"{len(rows) - len(wrong)} rows with the smallest margin are used as sources, too"
     elif source == "out_of_fold":
         rows = unite_rows(wrong, find_out_of_fold(state, adapters))
-        extra = f"{len(rows) - len(wrong)} rows that it answers wrongly when it is not trained on them are sources too"
+        extra = f"{len(rows) - len(wrong)} rows that it answers wrongly when it is not trained on them are used as sources, too"
     right = [row.example for row in answered if row.verdict.value == "correct"]
     count = f"the student answers {len(wrong)} of {len(answered)} training rows wrongly"
     return ErrorSources(rows=tuple(rows), right=tuple(right), note=f"{count}: {extra}" if extra else "")

@@ -120,8 +120,8 @@ def describe_shortfall(quotas: Sequence[Quota], lost: Mapping[str, int] | None =
         return None
     n_wanted, n_joined = sum(q.n_wanted for q in quotas), sum(q.n_joined for q in quotas)
     gaps = ", ".join(f"{q.name} gave {q.n_joined} of {q.n_wanted} ({q.n_asked} asked for)" for q in short)
-    helpers = ", ".join(f"{q.name} {q.n_joined - q.n_wanted} more" for q in quotas if q.n_joined > q.n_wanted)
-    helped = f"; in their place {helpers}" if helpers else ""
+    helpers = ", ".join(f"{q.name} gave {q.n_joined - q.n_wanted} more" for q in quotas if q.n_joined > q.n_wanted)
+    helped = f"; to make up for it, {helpers}" if helpers else ""
     return f"{n_joined} of {n_wanted} synthetic rows join the training data: {gaps}{helped}{_describe_lost(lost or {})}"
 
 

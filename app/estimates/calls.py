@@ -185,7 +185,7 @@ def describe_estimate(estimate: Estimate) -> str:
         *describe_use([estimate.low], [estimate.high]),
         *describe_rest([estimate]),
         *([_describe_wait(estimate)] if estimate.n_batches[1] else []),
-        "Tokens are counted as bytes / 4 and prompts by a flat figure; finished work is never paid for twice.",
+        f"These are rough figures: {BYTES_PER_TOKEN} bytes count as a token, and the instructions of a call as {PROMPT_TOKENS} tokens.",
         *([_offer_headroom(c.spare, is_judged=estimate.n_judged > 0)] if c.spare else []),
     ]
     return "\n".join(lines)

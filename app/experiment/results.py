@@ -278,7 +278,11 @@ def describe_headroom(outcome: ArmOutcome) -> str | None:
         return None
     could_show = "no difference" if t.smallest_shown > 1 else f"{100 * t.smallest_shown:.1f}"
     steps, plain = outcome.n_steps, outcome.n_plain_steps
-    at = f"{list_steps(steps)} steps against {list_steps(plain)}" if are_unequal(steps, plain) else "as many steps"
+    at = (
+        f"{list_steps(steps)} steps against {list_steps(plain)}"
+        if are_unequal(steps, plain)
+        else "the same number of steps"
+    )
     most = f"gain more than {100 * t.high:.1f} points" if t.high > 0 else "win"
     return (
         f"no headroom shown on {place(outcome)}: {_span(outcome.n_synthetic)} more real rows change validation accuracy by"
@@ -302,7 +306,7 @@ def describe_limits(outcomes: Sequence[ArmOutcome], pairs: Sequence[PairOutcome]
     if any(o.test and o.test.speaks_of == "adapters" for o in outcomes):
         notes.append("Two seeds or fewer: the tests are about these adapters, not about the methods.")
     notes += [
-        f"{o.arm} on {place(o)}: {_span(o.n_joined)} rows of {_span(o.n_requested)} asked for joined the training rows, over all rounds."
+        f"{o.arm} on {place(o)}: {_span(o.n_joined)} of the {_span(o.n_requested)} rows asked for joined the training rows, over all rounds."
         for o in outcomes
         if o.test and o.n_joined != o.n_requested
     ]

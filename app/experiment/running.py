@@ -28,8 +28,8 @@ from pada_agent.evaluation.statistics import DISAGREEMENT, SEED_SD, Spread, expe
 HEADROOM = "-headroom"
 """Suffix of the name of a run of `--headroom`."""
 OF_A_PART = (
-    "A part of the grid: p values are corrected over its arms only. Without --arms and --seeds the whole is compared, and"
-    " its tables are written."
+    "A part of the grid: p values are corrected for its arms only. To compare all arms and write the tables, run the command"
+    " without --arms and --seeds."
 )
 
 

@@ -15,7 +15,7 @@ from pada_agent.graph.reviewing import ANSWERS, APPROVE, parse_answer
 
 _PROMPTS = {
     "strategies": "[a]pprove, [d]rop numbers (d 2 3), [e]dit in $EDITOR, [w]ait: ",
-    "data": "[a]pprove, [d]rop numbers and [k]eep some that were not taken (d 2 3 k 1), [e]dit in $EDITOR, [w]ait: ",
+    "data": "[a]pprove, [d]rop numbers and [k]eep some that were rejected (d 2 3 k 1), [e]dit in $EDITOR, [w]ait: ",
     "cost": "[a]pprove, [s]top here, [w]ait: ",
 }
 
@@ -28,10 +28,10 @@ def describe_question(question: Question) -> str:
         words = f"about {p['hours']} hours; the limit is {p['limit_hours']}. Basis: {p['basis']}."
         return "\n".join([*problem, f"The next fine-tuning is expected to take {words}"])
     items = _items(question)
-    lines = [*problem, f"The run waits for a review of its {_kind(question)} ({len(items)} shown)."]
+    lines = [*problem, f"The run is waiting for a review of its {_kind(question)} ({len(items)} shown)."]
     lines += _number_items(items)
     if rejected := question.payload.get("rejected"):
-        lines += [f"\nNot taken ({len(rejected)} shown):", *_number_items(rejected)]
+        lines += [f"\nRejected ({len(rejected)} shown):", *_number_items(rejected)]
     return "\n".join(lines)
 
 

@@ -163,7 +163,7 @@ def _describe_findings(findings: Sequence[Finding]) -> Group:
         message = f"{count(len(stops), 'problem')}: a run would be refused"
         parts += [Text(message, style="bold red"), _list("✗", stops, "red")]
     else:
-        parts.append(Text("Nothing stops a run.", style="bold green"))
+        parts.append(Text("No problems: a run would start.", style="bold green"))
     return Group(*parts)
 
 

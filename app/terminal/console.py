@@ -62,7 +62,7 @@ def choose_allowance(display: "Display") -> "AllowKeys":
         sent = "\n".join(f"  {use}" for use in uses)
         with display.paused():
             return typer.confirm(
-                f"The settings in this folder send the keys\n{sent}\nand no run of yours has sent them there. Send them?",
+                f"The settings in this folder would send these keys:\n{sent}\nNone of your runs has sent them there before. Send them?",
                 err=True,
             )
 
@@ -83,4 +83,4 @@ def report_outcome(outcome: "RunOutcome") -> None:
     for question in outcome.questions:
         echo(f"{describe_question(question)}\n\n{explain_answer(question)}")
     folder = shlex.quote(str(outcome.folder))
-    echo(f"The run waits. Put the answer into a file, then: pada resume {folder} --answer FILE.json")
+    echo(f"The run is waiting. Put the answer into a file, then: pada resume {folder} --answer FILE.json")

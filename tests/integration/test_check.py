@@ -59,7 +59,7 @@ def test_rows_are_shown_and_the_teacher_is_asked_and_nothing_is_left(settings: d
     assert "question ← question, answer ← answer" in result.output
     assert "train.jsonl:1\n" in result.output and "  > " in result.output
     assert result.output.count("answered after") == 3
-    assert result.output.rstrip().endswith("Nothing stops a run.")
+    assert result.output.rstrip().endswith("No problems: a run would start.")
     asked = {json.loads(body)["temperature"] for body in server.asked}
     assert set(server.prompts) == {"probe"} and len(asked) == 2 and max(server.asked.values()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["run.yaml"], "no run's folder is made"

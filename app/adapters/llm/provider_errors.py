@@ -155,8 +155,8 @@ def translate_error(
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if unsent := next((cause for cause in _list_causes(error) if _was_never_sent(cause)), None):
         return ModelUnavailableError(
-            f"{name}: the request to {where} could not be made ({_describe_unsent(unsent)}). Is there an odd character in"
-            " the key, a header or the address?"
+            f"{name}: the request to {where} could not be made ({_describe_unsent(unsent)}). Check the key, the"
+            " headers and the address for stray characters."
         )
     if isinstance(error, _TIMEOUTS) or kinds & _TIMEOUT_NAMES:
         return RetryableError(f"{name}: no answer in time from {where} (timeout_seconds)")

@@ -98,7 +98,7 @@ def test_no_more_is_asked_than_is_missing_than_the_limit_allows_or_than_can_join
         ([owe("'x'", 10, 4, 50)], "4 of 10 synthetic rows join the training data: 'x' gave 4 of 10 (50 asked for)"),
         (
             [owe("'x'", 10, 4, 50), owe("'y'", 10, 16, 20)],
-            "20 of 20 synthetic rows join the training data: 'x' gave 4 of 10 (50 asked for); in their place 'y' 6 more",
+            "20 of 20 synthetic rows join the training data: 'x' gave 4 of 10 (50 asked for); to make up for it, 'y' gave 6 more",
         ),
     ],
 )

@@ -223,7 +223,7 @@ def test_a_comparison_of_an_arm_that_is_not_there_is_refused(tmp_path: Path) -> 
 
 def test_the_oracle_says_if_it_took_other_steps() -> None:
     oracle = outcome("oracle", headroom=make_test(0.01, 0.5), is_oracle=True, n_plain_steps=(100,) * 3)
-    assert " at as many steps; " in str(describe_headroom(oracle))
+    assert " at the same number of steps; " in str(describe_headroom(oracle))
     longer = oracle.model_copy(update={"n_steps": (200,) * 3})
     assert " at 200 steps against 100; " in str(describe_headroom(longer))
 
@@ -267,7 +267,7 @@ def test_four_rows_without_a_change_promise_nothing() -> None:
 
 def test_notes_say_what_the_budget_did_not_match_and_of_what_the_tests_speak() -> None:
     notes = "\n".join(describe_limits([outcome("pada", make_test(0, 1, n_seeds=2), n_joined=(140, 150))]))
-    assert "140 to 150 rows of 150 asked for" in notes and "not about the methods" in notes
+    assert "140 to 150 of the 150 rows asked for" in notes and "not about the methods" in notes
     assert not describe_limits([outcome("pada", make_test(0, 1))])
     rolled_back = outcome(
         "llm2llm_native", make_test(0, 1), n_synthetic=(9,) * 3, n_joined=(18,) * 3, n_requested=(18,) * 3

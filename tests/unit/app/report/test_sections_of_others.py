@@ -1,4 +1,4 @@
-"""A section of another package never ends a run: what is wrong with it is in the report."""
+"""A section of another package never ends a run: what is wrong with it is in the report. Our own say what they show."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from pada_agent.app.report.document import write_report
+from pada_agent.agents.guards.guard import NOT_NEEDED
+from pada_agent.agents.guards.registry import BUILT_IN
+from pada_agent.app.report.document import HERE, write_report
 from pada_agent.app.report.sections import ReportSection
 from pada_agent.core import plugins
 from tests.unit.app.summaries import make_summary
@@ -35,3 +37,9 @@ def test_a_section_that_cannot_be_drawn_says_why(
     assert f"<h2>{heading}</h2>" in page
     assert f"This section could not be drawn: {told}" in page
     assert '<section id="cost">' in page
+
+
+def test_the_report_says_what_each_stage_is_that_rejects_rows() -> None:
+    section = (HERE / "sections" / "synthetic.html.j2").read_text(encoding="utf-8")
+    stages = {*(guard.stage for guard in BUILT_IN), "verification", "quality", "person", NOT_NEEDED}
+    assert [stage for stage in sorted(stages) if f"<li>{stage}: " not in section] == []

@@ -43,7 +43,7 @@ def use_editor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, python: str) -> 
 
 def test_a_question_shows_its_items_with_numbers() -> None:
     text = answers.describe_question(STRATEGIES)
-    assert text.startswith("The run waits for a review of its strategies (2 shown).")
+    assert text.startswith("The run is waiting for a review of its strategies (2 shown).")
     assert "\n2.\n   id: s2\n" in text
     assert "confusions" not in text
 

@@ -85,7 +85,7 @@ def test_files_that_are_read_differently_are_told_apart() -> None:
     shown = render(CheckReport(files={"train": make_file("t.csv", 3), "validation": other}, labels={}, findings=()))
     assert "\n  train: read as columns; question" in shown
     assert "\n  validation: read as conversations; question" in shown
-    assert shown.endswith("\n\nNothing stops a run.\n")
+    assert shown.endswith("\n\nNo problems: a run would start.\n")
 
 
 def test_options_are_weighed_and_nothing_is_written() -> None:
