@@ -39,7 +39,7 @@ _DECLINES_ELSEWHERE = re.compile(
         | (?:(?:das|es|die\s\w+)\sist\s)?(?:unbekannt|unklar|nicht\s(?:bekannt|bestimmbar|angegeben|möglich|genannt))\Z
         | (?:je|on)\sne\s(?:sais|peux|peut|saurais|connais)\b | (?:il\sest\s|c'est\s)?impossible\s(?:de|à)\b | aucune\s(?:idée|réponse)\b
         | pas\sassez\s(?:d'|de\s)(?:information|donnée) | (?:informations?|données)\sinsuffisante | (?:c'est\s)?(?:inconnu|indéterminé)e?\Z
-        | no\s(?:lo\s)?(?:sé|sabemos)\b | no\s(?:se\s)?pued[eo]n?\s(?:\w+[aei]r(?:lo|te)?)\b | (?:es\s|é\s|è\s)?(?:imposible|impossível|impossibile)\b
+        | no\s(?:lo\s)?(?:sé|sabemos)\b | no\s(?:se\s)?pued[eo]n?\s(?:\w+[aei]r(?:lo|te)?)\b | (?:es\s|é\s|è\s|e\s)?(?:imposible|impossível|impossibile)\b
         | ni\sidea\b | (?:no\shay\s|sin\s)(?:suficiente|respuesta) | información\sinsuficiente | (?:desconocid|desconhecid|sconosciut)[oa]\Z
         | não\s(?:sei|posso|se\spode|é\spossível|dá\spara)\b | informaç(?:ão|ões)\sinsuficiente
         | non\s(?:lo\s)?so\b | non\s(?:posso|si\spuò|è\spossibile)\b | (?:informazioni|dati)\sinsufficient
