@@ -72,7 +72,7 @@ def _find_problem(text: str, real: SystemsOfRows) -> str:
         if name in systems - real.seen:
             at = _LETTERS[name].search(text)
             assert at is not None
-            shown = text[max(0, at.start() - 10) : at.end() + 10]
+            shown = " ".join(text[max(0, at.start() - 10) : at.end() + 10].split())
             return f"has {name} letters ('{shown}'), which no real row has: write in the language of the real ones"
     if missing := sorted(real.shared - systems):
         return (

@@ -69,5 +69,5 @@ def test_what_real_rows_look_like_passes_and_so_does_all_if_there_are_few(real: 
 
 
 def test_the_answer_counts_as_well() -> None:
-    assert "'apple 苹果'" in refuse(ENGLISH, "which fruit is red", "apple 苹果", task=FRUIT)
+    assert "apple 苹果')" in refuse(ENGLISH, "which fruit is red", "apple 苹果", task=FRUIT)
     assert refuse(ENGLISH, "which fruit is red", "apple", task=FRUIT) == ""
