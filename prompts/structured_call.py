@@ -155,7 +155,7 @@ def _find_version(text: str, item: type[ItemT], expect: int | None, numbered: Nu
     """The list that is the answer. Items that do not tell their numbers as they were asked to count only if no others are good."""
     number_field = numbered.field if numbered else ""
     listings = find_listings(text, lambda draft: has_fields(draft, item, number_field=number_field))
-    drafts = [name_as_fields(draft, item) for listing in listings for draft in listing.items]
+    drafts = (name_as_fields(draft, item) for listing in listings for draft in listing.items)
     other_scale = find_other_scale(drafts, item)
 
     def check(listing: Listing, *, by_key: bool) -> Version[ItemT]:

@@ -155,7 +155,12 @@ def test_scores_on_another_scale_are_asked_for_again(answer: str) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "good"),
-    [(rate((1, 1), (1, 1)), [1, 2]), (rate((1.0, 2.0), (8.0, 1.0)), [1, 2]), (rate((9, 11), (8, 9)), [2])],
+    [
+        (rate((1, 1), (1, 1)), [1, 2]),
+        (rate((1.0, 2.0), (8.0, 1.0)), [1, 2]),
+        (rate((9, 11), (8, 9)), [2]),
+        (rate((10**400, 9), (8, 9)), [2]),
+    ],
 )
 def test_low_scores_and_a_slip_are_no_other_scale(answer: str, good: list[int]) -> None:
     reply = structured_call(ScriptedModel([answer]), "Rate.", Rated, numbered=Numbered("sample", (1, 2)), max_reasks=0)
