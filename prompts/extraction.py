@@ -13,6 +13,7 @@ from pada_agent.prompts.escapes import restore
 from pada_agent.prompts.lenient_json import MAX_DEPTH, Malformed, Read, TooDeep, read_value
 
 _OPENING = re.compile(r"[\[{]")
+_FENCE = re.compile(r"\A```\w*\s*|\s*```\Z")
 _DECODER = json.JSONDecoder(strict=False)
 READ_BUDGET = 20
 """Characters read in vain, for each character of the text, before the rest is given up: hostile answers take no minutes."""
@@ -25,6 +26,8 @@ _WRAPPER = re.compile(
     re.IGNORECASE,
 )
 """Keys under which models put a list of items, beside a count or a remark."""
+_ELEMENT = re.compile(r"<(?P<end>/?)(?P<name>analysis|reasoning|reflection)>", re.IGNORECASE)
+"""A mark of an element that may be a thought, or what a model has put its answer into."""
 _ARGUMENTS = ("arguments", "parameters", "input")
 """Keys under which a model that answers with a tool call puts what it has to say."""
 IsItem = Callable[[dict[str, Any]], bool]
@@ -59,8 +62,8 @@ def find_listings(text: str, is_item: IsItem = lambda _: False) -> list[Listing]
         return find_listings(whole, is_item) if len(whole) < len(text) else []
     reads = _scan(strip_thoughts_around_json(text)) if whole is None else [Read(whole, len(text))]
     found = [listing for read in reads if (listing := _to_listing(read, is_item)).items]
-    if not found and (unescaped := _unescape(text)):
-        return find_listings(unescaped, is_item)
+    if not found and (other := _unescape(text) or _open_element(text)):
+        return find_listings(other, is_item)
     return found
 
 
@@ -72,6 +75,17 @@ def _unescape(text: str) -> str | None:
     inside = text[opening.start() : max(text.rfind("]"), text.rfind("}")) + 1]
     value = _decode_whole(f'"{inside}"')
     return value if isinstance(value, str) else None
+
+
+def _open_element(text: str) -> str | None:
+    """What the last element holds, such as `<analysis>[{"a": 1}]</analysis>`, if that is one JSON value and nothing else: a thought would have words.
+    None if there is none.
+    """
+    *_, opened, closed = (None, None, *_ELEMENT.finditer(text))
+    if opened is None or closed is None or (opened["end"], closed["end"]) != ("", "/"):
+        return None
+    inside = _FENCE.sub("", text[opened.end() : closed.start()].strip())
+    return inside if isinstance(_decode_whole(inside), list | dict) else None
 
 
 def strip_thoughts_around_json(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from pada_agent.prompts.scales import Bounds, find_bounds
 from pada_agent.prompts.schema import placeholders, texts_in
 
 ItemT = TypeVar("ItemT", bound=BaseModel)
@@ -32,14 +33,17 @@ _N_REPAIRS = 3
 """A text becomes a list, then its parts numbers."""
 _CHOICE = re.compile(r"'([^']*)'")
 """One of the values in pydantic's words, such as `'yes' or 'no'`."""
-_ENDS_CHOICE = re.compile(r"[,.;:(\n–—]|\s-\s")
-"""What stands between a decision and its reason."""
+_ENDS_CHOICE = re.compile(r"[,.](?!\d)|[;:(\n–—，。；：、（]|\s-\s")
+"""What stands between a decision and its reason. A decimal mark is none: 0.8 is not no."""
 _WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBER_FIELD = re.compile(
     r"(?:samples?|rows?|items?|examples?|entry|patterns?|strategy)?(?:no|nr|num|number|id|idx|index)?", re.IGNORECASE
 )
 """Other names under which an item may tell its number, without marks."""
-_SAME = {"yes": "true", "y": "true", "1": "true", "no": "false", "n": "false", "0": "false"}
+_YES = "yes y 1 correct right ja oui sí si sì sim да 是 是的 对 正确 はい 正しい 예 네"
+_NO = "no n 0 incorrect wrong nein non não нет 否 不 不是 不对 错误 いいえ 正しくない 아니요 아니오"
+_SAME = {**dict.fromkeys(_YES.split(), "true"), **dict.fromkeys(_NO.split(), "false")}
+"""Other words for true and false, also in the language of the rows."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,15 @@ def check_item(
     number_field: str = "",
     key: str | None = None,
 ) -> CheckedItem[ItemT]:
-    """Validate `draft`, and repair harmless drift: numbers where text belongs, `8/10`, `eight`, `Sample 8` or `{"score": 8}` where a
-    number belongs, a lone value where a list belongs, `Yes.` or true where `yes` belongs, null where a field has a default or in a
-    list, names of fields in other case, and fields inside one object beside the others.
+    """Validate `draft`, and repair harmless drift: numbers, true, lists or `{"text": "…"}` where text belongs, `8/10`, `eight`, `Sample 8`
+    or `{"score": 8}` where a number belongs, a lone value or an object where a list belongs, `Yes.` or true where `yes` belongs, null in
+    a list, names of fields in other case, and fields inside one object beside the others. A text or list that may be empty is left out if
+    nothing else helps.
 
     Args:
         key: the key that the item stood under, if it need not tell its number under the field's name. None if it has to.
     """
-    draft = _name_as_fields(draft, item)
+    draft = name_as_fields(draft, item)
     number = _read_number(draft.get(number_field))
     if number is None and number_field and key is not None:
         number = _find_number(draft, item, key)
@@ -101,7 +106,7 @@ def _fold_dashes(text: str) -> str:
     return text.replace("_", "-")
 
 
-def _name_as_fields(draft: dict[str, Any], item: type[BaseModel]) -> dict[str, Any]:
+def name_as_fields(draft: dict[str, Any], item: type[BaseModel]) -> dict[str, Any]:
     """`Sample Idx` is read as `sample_idx`, and `{"scores": {"utility": 9}}` as `{"utility": 9}`, unless the field is there as well."""
     fields = {_fold_name(name): name for name in item.model_fields}
     inside = [value for key, value in draft.items() if isinstance(value, dict) and _fold_name(key) not in fields]
@@ -123,6 +128,12 @@ def _validate(draft: dict[str, Any], item: type[ItemT]) -> ItemT:
         except ValidationError as exc:
             for error in reversed(exc.errors()):  # from the last, because entries of lists may go
                 repaired = _set(repaired, error["loc"], _repair(error, item))
+    try:
+        return item.model_validate(repaired)
+    except ValidationError as exc:
+        for error in reversed(exc.errors()):
+            if _may_be_empty(error["loc"][:1], item):
+                repaired = _set(repaired, error["loc"], _ABSENT)
     return item.model_validate(repaired)
 
 
@@ -130,13 +141,12 @@ def _repair(error: ErrorDetails, item: type[BaseModel]) -> Any:
     kind, found = error["type"], error["input"]
     if found is None and _may_be_absent(error["loc"], item):
         return _ABSENT
-    if kind == "string_type" and isinstance(found, int | float) and not isinstance(found, bool):
-        return str(found)
-    if kind == "string_type" and isinstance(found, list) and all(isinstance(part, str) for part in found):
-        return "\n".join(found)
-    if kind in ("list_type", "tuple_type") and isinstance(found, str):
-        parts = [part.strip() for part in _SEPARATOR.split(found)]
-        return parts if all(map(_NAMED_INTEGER.fullmatch, parts)) else [found]
+    if kind == "string_type":
+        if isinstance(found, bool) and _may_be_absent(error["loc"], item):
+            return _ABSENT
+        return _read_text(found, is_entry=isinstance(error["loc"][-1], int))
+    if kind in ("list_type", "tuple_type"):
+        return _read_list(found)
     if kind == "int_parsing" and isinstance(found, str):
         return _read_integer(found, _find_bounds(error["loc"], item)[1])
     if kind == "int_type" and isinstance(found, dict):
@@ -152,11 +162,38 @@ def _repair(error: ErrorDetails, item: type[BaseModel]) -> Any:
     return found
 
 
-def _find_bounds(path: tuple[int | str, ...], item: type[BaseModel]) -> tuple[float | None, float | None]:
-    """The smallest and the largest value of a field. None if it has no bound."""
-    rules = item.model_fields[path[0]].metadata if len(path) == 1 and path[0] in item.model_fields else []
-    ends = [next((getattr(rule, end) for rule in rules if hasattr(rule, end)), None) for end in ("ge", "le")]
-    return ends[0], ends[1]
+def _find_bounds(path: tuple[int | str, ...], item: type[BaseModel]) -> Bounds:
+    """The bounds of the field at this place, if it is one of the item's own."""
+    field = item.model_fields.get(str(path[0])) if len(path) == 1 else None
+    return find_bounds(field) if field else Bounds(None, None)
+
+
+def _read_text(found: Any, *, is_entry: bool) -> Any:
+    """The text that is meant by a number, a list of texts or an object with one text, or by true, as files of rows have it. Else `found` itself.
+
+    Args:
+        is_entry: whether it stands in a list, where an object says one thing in several texts.
+    """
+    if isinstance(found, bool):
+        return "true" if found else "false"
+    if isinstance(found, int | float):
+        return str(found)
+    if isinstance(found, list) and all(isinstance(part, str) for part in found):
+        return "\n".join(found)
+    texts = [value for value in found.values() if isinstance(value, str)] if isinstance(found, dict) else []
+    return ": ".join(texts) if len(texts) == 1 or (texts and is_entry) else found
+
+
+def _read_list(found: Any) -> Any:
+    """The list that is meant by a lone text or number, by several numbers in a text, or by an object with numbers as keys. Else `found` itself."""
+    if isinstance(found, dict):
+        return list(found.values())
+    if isinstance(found, int) and not isinstance(found, bool):
+        return [found]
+    if not isinstance(found, str):
+        return found
+    parts = [part.strip() for part in _SEPARATOR.split(found)]
+    return parts if all(map(_NAMED_INTEGER.fullmatch, parts)) else [found]
 
 
 def _read_integer(text: str, most: float | None) -> int | float | str:
@@ -180,19 +217,28 @@ def _may_be_absent(path: tuple[int | str, ...], item: type[BaseModel]) -> bool:
     return isinstance(path[-1], int) if path else False
 
 
+def _may_be_empty(path: tuple[int | str, ...], item: type[BaseModel]) -> bool:
+    """A text or a list that may be left out. Not a decision with a default, which the model may have meant otherwise."""
+    if not _may_be_absent(path, item):
+        return False
+    return item.model_fields[str(path[0])].get_default(call_default_factory=True) in ("", [], ())
+
+
 def _choose(found: Any, choices: Sequence[Any]) -> Any:
     """The choice that is evidently meant, in other case, with marks around it or a reason after it. `found` itself if none or several are."""
-    text = str(found) if isinstance(found, str | int | float) else ""
+    text = f"{found:g}" if isinstance(found, float) else str(found) if isinstance(found, str | int) else ""
+    folded = [_fold(choice) for choice in choices]
+    same = _SAME if {"true", "false"} <= {_SAME.get(name, name) for name in folded} else {}
     for part in (text, _ENDS_CHOICE.split(text.strip(), maxsplit=1)[0]):
-        meant = [choice for choice in choices if _fold(choice) == _fold(part)]
+        wanted = _fold(part)
+        meant = [c for c, name in zip(choices, folded, strict=True) if same.get(name, name) == same.get(wanted, wanted)]
         if len(meant) == 1:
             return meant[0]
     return found
 
 
 def _fold(value: Any) -> str:
-    words = " ".join(re.findall(r"\w+", str(value).casefold()))
-    return _SAME.get(words, words)
+    return " ".join(re.findall(r"\w+", str(value).casefold()))
 
 
 def _read_number(value: Any) -> int | None:

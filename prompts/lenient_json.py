@@ -138,7 +138,9 @@ def _read_escape(text: str, at: int) -> tuple[str, int]:
 def _read_scalar(text: str, start: int) -> Read:
     number = _NUMBER.match(text, start)
     if number:
-        return Read(_to_number(number.group()), number.end())
+        return Read(
+            _to_number(number.group()), number.end(), complete=number.end() < len(text)
+        )  # 10 may be cut off to 1
     word = _WORD.match(text, start)
     if word and word.group().lower() in _WORDS:
         return Read(_WORDS[word.group().lower()], word.end())

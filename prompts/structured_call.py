@@ -13,8 +13,9 @@ from pada_agent.core.ports import LanguageModel
 from pada_agent.core.surrogates import join_surrogates
 from pada_agent.core.thoughts import is_unfinished_thought, strip_thoughts
 from pada_agent.prompts.extraction import Listing, find_listings
-from pada_agent.prompts.item_validation import CheckedItem, check_item, has_fields
+from pada_agent.prompts.item_validation import CheckedItem, check_item, has_fields, name_as_fields
 from pada_agent.prompts.numbering import Numbered, align_numbers
+from pada_agent.prompts.scales import find_other_scale
 from pada_agent.prompts.schema import json_schema, skeleton
 from pada_agent.prompts.versions import Version, choose_version
 
@@ -154,6 +155,8 @@ def _find_version(text: str, item: type[ItemT], expect: int | None, numbered: Nu
     """The list that is the answer. Items that do not tell their numbers as they were asked to count only if no others are good."""
     number_field = numbered.field if numbered else ""
     listings = find_listings(text, lambda draft: has_fields(draft, item, number_field=number_field))
+    drafts = (name_as_fields(draft, item) for listing in listings for draft in listing.items)
+    other_scale = find_other_scale(drafts, item)
 
     def check(listing: Listing, *, by_key: bool) -> Version[ItemT]:
         drafts = zip(listing.items, listing.keys, strict=True)
@@ -161,6 +164,8 @@ def _find_version(text: str, item: type[ItemT], expect: int | None, numbered: Nu
             check_item(draft, item, where=f"item {n}", number_field=number_field, key=key if by_key else None)
             for n, (draft, key) in enumerate(drafts, start=1)
         )
+        if other_scale:
+            checked = tuple(CheckedItem(problem=f"item {n}: {other_scale}") for n, _ in enumerate(checked, start=1))
         return Version(checked, listing.is_list, listing.complete)
 
     version = choose_version([check(listing, by_key=False) for listing in listings], expect)

@@ -198,9 +198,11 @@ def draw_sources(
 
     With a closed label set, the labels that the student mixes up take turns in proportion to their counts. The label
     that it missed counts twice as much as the one it gave instead, so that both sides of the boundary get examples.
+    Mix-ups whose missed label has no training row do not count, if there are others: only the wrong side would get examples.
     Otherwise all training examples are equally likely. No example is drawn twice before each was drawn once.
     """
     by_label = rows_by_label(training, task) if confusions else {}
+    confusions = [c for c in confusions if c.gold in by_label] or confusions
     pools = {label: pool for label in _labels(confusions) if (pool := by_label.get(label))}
     endless = {
         label: _draw_without_end(pool, Random(rng.random())) for label, pool in (pools or {"": list(training)}).items()

@@ -78,6 +78,32 @@ def find_prompt_tag(draft: Draft, source: Example, task: Task) -> str | None:
     return next((tag for tag in _PROMPT_TAG.findall(written) if tag not in own), None)
 
 
+_OF_AN_ASSISTANT = re.compile(
+    r"\bas an? (?:ai|artificial intelligence|large language|language)\b(?:[ -]\w+)? ?(?:model|assistant)\b"
+    r"|\bi (?:can ?not|can['’]t|won['’]t|(?:am|['’]m) (?:unable|not able) to|must decline to) (?:assist|help|comply|fulfil+)"
+    r"(?: you)?(?: with)? (?:that|this|your) (?:request|prompt|task)"
+    r"|作为(?:一个|一款|一名)?(?:ai|人工智能)?(?:大?语言模型|助手)|ai?言語モデルとして|als (?:ki-?|großes )?sprachmodell"
+    r"|en tant (?:que|qu['’]) ?(?:modèle de langage|ia\b)|como (?:un )?modelo de lengua|come modello linguistico|как языковая модель",
+    re.IGNORECASE,
+)
+"""What a model says of itself where it does not do what it is asked."""
+
+
+def find_refusal(draft: Draft, source: Example, task: Task) -> str | None:
+    """Words of a writer that speaks of itself or refuses, inside a row, or None. Where the source has such words, they belong to the data."""
+    if any(map(_OF_AN_ASSISTANT.search, task.show(source).values())):
+        return None
+    return next((found[0] for text in draft.fields.values() if (found := _OF_AN_ASSISTANT.search(text))), None)
+
+
+def _find_wordless(draft: Draft, source: Example, task: Task) -> str | None:
+    """The name of the question's field if a weak writer has left its words out, as in `...`, or None."""
+    name = task.question_field
+    texts = task.show(source).get(name, ""), draft.fields.get(name, "")
+    real, written = (re.search(r"\w", text) for text in texts)
+    return name if real and texts[1].strip() and not written else None
+
+
 def _unescape(draft: Draft, source: Example, task: Task) -> Draft:
     """The draft without escapes that nobody meant. Programs and queries have escapes of their own."""
     if task.runs_code or task.reads_database:
@@ -91,6 +117,10 @@ def _compose(draft: Draft, assignment: Assignment, task: Task) -> Example | Reje
     made: Example | DraftProblem
     if tag := find_prompt_tag(draft, assignment.source, task):
         made = DraftProblem(reason=f"contains {tag}, which belongs to the prompt and not to the row")
+    elif words := find_refusal(draft, assignment.source, task):
+        made = DraftProblem(reason=f"says '{words}', as an assistant does that refuses: write the row itself")
+    elif name := _find_wordless(draft, assignment.source, task):
+        made = DraftProblem(reason=f"field '{name}' has no words: write the whole row")
     else:
         made = task.compose(draft.fields, source=assignment.source, given=assignment.given, example_id=example_id)
         if not isinstance(made, DraftProblem):

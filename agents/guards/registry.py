@@ -12,11 +12,13 @@ from pada_agent.agents.guards.row_guards import (
     Learnable,
     Repetition,
 )
+from pada_agent.agents.guards.writing_system import WritingSystem
 from pada_agent.core.errors import PartError
 from pada_agent.core.plugins import GUARDS, find_fault, find_part
 
 BUILT_IN: tuple[type[Guard], ...] = (
     Learnable,
+    WritingSystem,
     ExactLabel,
     Repetition,
     HeldOutWords,

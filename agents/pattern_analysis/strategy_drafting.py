@@ -1,7 +1,7 @@
 """Strategy drafting subagent: drafts one data generation strategy per error pattern, each different from the others."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -94,6 +94,23 @@ def draft_strategies(
         strategies=tuple(drafted[p.id] for p in patterns if p.id in drafted),
         warnings=(f"strategy drafting: no strategy of its own for {', '.join(left_out)}{why}",) if left_out else (),
     )
+
+
+def split_by_known_labels(
+    patterns: Sequence[ErrorPattern], known: Collection[str | None]
+) -> tuple[list[ErrorPattern], tuple[str, ...]]:
+    """The patterns for which rows can be written, and a warning about the others: no training row has the label that the student misses.
+
+    Rows are written after training rows. For such a pattern, that would be rows of the label that is given by mistake, of which the student
+    needs fewer.
+    """
+    lost = [p for p in patterns if p.confusions and not any(c.gold in known for c in p.confusions)]
+    if not lost:
+        return list(patterns), ()
+    names = ", ".join(f"'{p.category_name}'" for p in lost)
+    labels = ", ".join(dict.fromkeys(repr(c.gold) for p in lost for c in p.confusions))
+    warning = f"strategy drafting: none for {names}, because no training row has the label that is missed there ({labels}). Add such rows"
+    return [p for p in patterns if p not in lost], (warning,)
 
 
 def is_same_strategy(one: Strategy, other: Strategy) -> bool:

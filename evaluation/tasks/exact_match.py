@@ -26,7 +26,7 @@ from pada_agent.evaluation.tasks.drafts import (
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.solver_answer import pick_option
-from pada_agent.evaluation.verifiers.text import same_text
+from pada_agent.evaluation.verifiers.text import find_same, same_text
 
 
 class ExactMatch(Task):
@@ -64,11 +64,13 @@ class ExactMatch(Task):
         return reader.with_turns(example)
 
     def verify(self, example: Example, prediction: Prediction) -> Verdict:
+        """A wrong answer that names another label, in whatever form, is noted as that label, because errors are grouped by the mix-up."""
         found = prediction.response.strip()
         if any(same_text(found, answer) for answer in _accepted(example)):
             return Verdict(example_id=example.id, value="correct", extracted=found)
         reason = f"expected {self.gold(example)!r}" + ("; the response was cut off" if prediction.truncated else "")
-        return Verdict(example_id=example.id, value="wrong", extracted=found, reason=reason)
+        taken_for = find_same(found, [label for label in self.config.labels if label != example.answer])
+        return Verdict(example_id=example.id, value="wrong", extracted=taken_for or found, reason=reason)
 
     def draft_fields(self) -> dict[str, str]:
         if self.config.labels:
@@ -95,6 +97,8 @@ class ExactMatch(Task):
         answer = given.get("label", source.answer) if self.config.labels else draft["answer"].strip()
         if self.config.labels and answer not in self.config.labels:
             return DraftProblem(reason=f"'{answer}' is not one of the labels {', '.join(self.config.labels)}")
+        if "\n" in answer and "\n" not in source.answer:  # a list of answers comes as lines
+            return DraftProblem(reason=f"'{answer}' has several lines: give one answer, in the form of the example's")
         return keep_turns(source, self._build(to_nfc(draft["question"].strip()), to_nfc(answer), example_id))
 
     def gold(self, example: Example) -> str:

@@ -30,6 +30,28 @@ _DECLINES = re.compile(
     re.VERBOSE,
 )
 """Words of a solver that gives no answer, in lower case and without marks around them."""
+_DECLINES_ELSEWHERE = re.compile(
+    r"""(?:leider|désolé|lo siento|lamento|desculpe|mi dispiace|к\sсожалению|抱歉|对不起|很遗憾)?[\W_]*(?:
+        (?:(?:das|es|dies|ich|man)\s)?(?:kann|konnte|lässt)\s(?:(?:das|es|ich|man|sich)\s){0,2}(?:so\s|hier\s|daraus\s)?
+            (?:nicht|keine)\s(?:\w+\s)?(?:sagen|wissen|geben|helfen|lösen|\w+ieren|\w+rechnen|\w+antworten|bestimmen|\w+\swerden|\w+teilen|\w+scheiden|\w+mitteln)\b
+        | (?:(?:ich|das|man)\s)?(?:weiss|wissen)\s(?:(?:ich|das|es|man)\s)?nicht\b | keine\s(?:ahnung|antwort)\b
+        | (?:zu\swenig|nicht\sgen(?:ug|ügend)|unzureichende|keine)\s(?:information|angaben|daten)
+        | (?:(?:das|es|die\s\w+)\sist\s)?(?:unbekannt|unklar|nicht\s(?:bekannt|bestimmbar|angegeben|möglich|genannt))\Z
+        | (?:je|on)\sne\s(?:sais|peux|peut|saurais|connais)\b | (?:il\sest\s|c'est\s)?impossible\s(?:de|à)\b | aucune\s(?:idée|réponse)\b
+        | pas\sassez\s(?:d'|de\s)(?:information|donnée) | (?:informations?|données)\sinsuffisante | (?:c'est\s)?(?:inconnu|indéterminé)e?\Z
+        | no\s(?:lo\s)?(?:sé|sabemos)\b | no\s(?:se\s)?pued[eo]n?\s(?:\w+[aei]r(?:lo|te)?)\b | (?:es\s|é\s|è\s|e\s)?(?:imposible|impossível|impossibile)\b
+        | ni\sidea\b | (?:no\shay\s|sin\s)(?:suficiente|respuesta) | información\sinsuficiente | (?:desconocid|desconhecid|sconosciut)[oa]\Z
+        | não\s(?:sei|posso|se\spode|é\spossível|dá\spara)\b | informaç(?:ão|ões)\sinsuficiente
+        | non\s(?:lo\s)?so\b | non\s(?:posso|si\spuò|è\spossibile)\b | (?:informazioni|dati)\sinsufficient
+        | (?:я\s)?не\s(?:знаю|могу|уверен) | (?:это\s)?(?:невозможно|неизвестно|нельзя\s(?:сказать|определить)|недостаточно\s(?:информации|данных))
+        | (?:我|题目|文中|这个?问题|该问题)?(?:都|中|也|并|的)?(?:不知道|不清楚|不确定|不確定|无法|無法|不能(?:确定|判断|回答)|未知\Z|没有(?:足够|答案)|(?:信息|資訊|资料)不足)
+        | (?:この|その)?(?:問題|質問|情報|答え)?(?:は|が|からは|だけでは)?(?:分か(?:りません|らない)|わか(?:りません|らない)|不明(?:です)?\Z|情報(?:が|は)?不足
+            |(?<=情報が)不足|(?:判断|特定|回答|決定|計算)でき(?:ません|ない|ず)|答えられ(?:ません|ない))
+        | (?:잘\s)?(?:알\s수\s없|모르겠|모릅니다|모름\Z|정보가?\s?부족|(?:판단|결정|답|대답)할\s수\s없)
+    )""",
+    re.VERBOSE,
+)
+"""The same in other languages: judges answer in that of the rows. Case folded, so that `weiß` is `weiss`."""
 
 
 class Marks(NamedTuple):
@@ -72,9 +94,9 @@ def pick_option(response: str, options: Sequence[str]) -> str | None:
 
 
 def declines(response: str) -> bool:
-    """Whether a response gives no answer: it is empty, or says that there is none (in English)."""
+    """Whether a response gives no answer: it is empty, or says that there is none."""
     text = bare_text(response).replace("’", "'")
-    return not re.search(r"\w", text) or _DECLINES.match(text) is not None
+    return not re.search(r"\w", text) or bool(_DECLINES.match(text) or _DECLINES_ELSEWHERE.match(text))
 
 
 def _find_begun(text: str, options: Sequence[str]) -> set[str]:

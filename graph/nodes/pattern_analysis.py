@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from random import Random
 
+from pada_agent.agents.data_generation.batch_planning import rows_by_label
 from pada_agent.agents.data_generation.pattern_sources import bind_to_rows
 from pada_agent.agents.pattern_analysis.clustering import Clustering
 from pada_agent.agents.pattern_analysis.error_analysis import analyze_errors, sample_failures
@@ -14,7 +15,7 @@ from pada_agent.agents.pattern_analysis.pattern_categorization import (
 )
 from pada_agent.agents.pattern_analysis.pattern_tracking import link_patterns
 from pada_agent.agents.pattern_analysis.sensitivity import measure_sensitivity
-from pada_agent.agents.pattern_analysis.strategy_drafting import draft_strategies
+from pada_agent.agents.pattern_analysis.strategy_drafting import draft_strategies, split_by_known_labels
 from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Ref, Strategy
 from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.reporting import report_progress, report_stage
@@ -104,10 +105,11 @@ def recognize(found: Categorization, state: AnalysisState, adapters: Adapters) -
 
 
 def strategy_drafting(state: AnalysisState, adapters: Adapters) -> PartialState:
-    """Draft one data generation strategy per pattern."""
-    patterns = state["patterns"][str(state["iteration"])]
+    """Draft one data generation strategy per pattern for which rows can be written."""
+    known = rows_by_label(read_training(state, adapters), adapters.task)
+    patterns, lost = split_by_known_labels(state["patterns"][str(state["iteration"])], known)
     if not patterns:
-        return {"drafted": []}
+        return {"drafted": [], "warnings": _label(lost, state)}
     result = draft_strategies(
         patterns,
         task=adapters.task,
@@ -115,7 +117,8 @@ def strategy_drafting(state: AnalysisState, adapters: Adapters) -> PartialState:
         may_repeat=state["settings"].generation.strategy_text == "none",
     )
     report_stage("strategy_drafting", adapters, patterns=len(patterns), strategies=len(result.strategies))
-    return {"drafted": bind_strategies(result.strategies, state, adapters), "warnings": _label(result.warnings, state)}
+    warnings = _label((*lost, *result.warnings), state)
+    return {"drafted": bind_strategies(result.strategies, state, adapters), "warnings": warnings}
 
 
 def bind_strategies(strategies: Sequence[Strategy], state: AnalysisState, adapters: Adapters) -> list[Strategy]:

@@ -1,5 +1,6 @@
 """LLM roles on top of chat models, with cache, limits, usage counts and classified failures."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -50,6 +51,8 @@ FAMILIES = (
     "gpt",
     "smollm",
 )
+_O_SERIES = re.compile(r"(?:^|/)o[1-9](?:$|-)")
+"""OpenAI's `o3`, `o4-mini` and the like."""
 MOST_TOKENS = 1_000_000_000
 """Upper limit for the reported tokens of one answer. A server that reports more is mistaken."""
 
@@ -298,9 +301,12 @@ def _open_batches(
 
 
 def family_of(model: str) -> str:
-    """Vendor family of a model's name, or the name itself if it is not known."""
+    """Vendor family of a model's name, or the name itself if it is not known. The provider's name does not count: `ollama:` has any model."""
     lowered = model.casefold()
-    return next((family for family in FAMILIES if family in lowered), lowered.partition(":")[2] or lowered)
+    name = lowered.partition(":")[2] or lowered
+    if _O_SERIES.search(name):
+        return "gpt"
+    return next((family for family in FAMILIES if family in name), name)
 
 
 def _describe_call(request: ChatRequest, role: Role) -> RunnableConfig:

@@ -66,6 +66,8 @@ _TOO_MUCH_ASKED = re.compile(
     r"maximum tokens you requested|supports at most \d+ (?:completion|output) tokens", re.IGNORECASE
 )
 """Not the prompt: `max_output_tokens` is more than the model ever writes, and no batch would fit."""
+_BEYOND_A_MINUTE = re.compile(r"request too large\b.*\bmust be reduced", re.IGNORECASE)
+"""OpenAI's words, under the status of a pause, for one request with more tokens than it allows in a minute: it never gets through."""
 _SPENT = re.compile(
     r"per[ -]?day|per[ -]?month|\b[RT]PD\b|\bdaily\b|\bmonthly\b|(?:insufficient|out of|no more) (?:credits?|balance|funds|quota)"
     r"|credit balance|credits? (?:is|are) (?:used up|exhausted)|payment required|balance (?:is )?insufficient|used all available"
@@ -82,7 +84,8 @@ _FILTERED = re.compile(
 )
 _FLAGGED = re.compile(
     r"\b(?:prompt|input|content|messages?)\b[^.]{0,40}\b(?:flagged|inappropriate|violat(?:es?|ing)\b[^.]{0,30}(?:polic|guideline))"
-    r"|content exists risk|data[_ ]inspection|invalid_prompt|content_policy|considered high risk|敏感",
+    r"|content exists risk|data[_ ]inspection|invalid_prompt|content_policy|considered high risk"
+    r"|sensitive[ _]?(?:words?|content)|contains? sensitive|敏感",
     re.IGNORECASE,
 )
 """The same in words that do not fit a refused key, a blocked account or a web page."""
@@ -229,7 +232,7 @@ def _list_causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_overflow(failure: _Failure) -> bool:
-    if failure.status == 413:
+    if failure.status == 413 or _BEYOND_A_MINUTE.search(failure.words):
         return True
     passing = failure.status is not None and (failure.status in PASSING_STATUS or failure.status >= 500)
     if passing or failure.code in AWS_PASSING or _TOO_MUCH_ASKED.search(failure.words):

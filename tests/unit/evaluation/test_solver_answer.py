@@ -108,13 +108,50 @@ def test_an_option_that_says_that_there_is_no_answer_can_be_picked() -> None:
         ),
         *("Cannot be determined", "It is unclear", "It's impossible to say", "Not enough information", "I am not sure"),
         *("Sorry, I cannot answer this", "The answer cannot be known"),
+        *(
+            "Das weiß ich nicht.",
+            "Das kann man nicht sagen",
+            "Leider kann ich das nicht beantworten",
+            "Nicht genug Informationen",
+        ),
+        *(
+            "Je ne sais pas",
+            "Impossible de répondre",
+            "No lo sé",
+            "No se puede determinar",
+            "Não sei",
+            "Non si può dire",
+        ),
+        *("Не знаю", "Невозможно определить", "недостаточно данных", "不知道", "抱歉，无法确定", "题目信息不足"),
+        *("分かりません", "情報が不足しています", "알 수 없음", "정보 부족"),
     ],
 )
 def test_an_answer_that_gives_none_is_told(said: str) -> None:
     assert declines(said)
 
 
-@pytest.mark.parametrize("said", ["48", "none", "no", "Estonia", "Unknown Pleasures", "Know-how", "I, Robot", "国"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "48",
+        "none",
+        "no",
+        "Estonia",
+        "Unknown Pleasures",
+        "Know-how",
+        "I, Robot",
+        "国",
+        "Keine",
+        "kann fliegen",
+        "impossible",
+        "No",
+        "Нет",
+        "不是",
+        "未知数学",
+        "不明確な説明",
+        "desconto",
+    ],
+)
 def test_an_answer_is_not_taken_for_none(said: str) -> None:
     assert not declines(said)
 

@@ -62,6 +62,27 @@ def test_invisible_characters_do_not_make_an_answer_wrong(gold: str, response: s
     assert answer(SQUAD, example, response).value == "correct"
 
 
+@pytest.mark.parametrize(
+    ("response", "noted"),
+    [("Fees.", "fees"), ("**FEES**", "fees"), ("the fees", "the fees"), ("Delivery.", "Delivery."), ("", "")],
+)
+def test_a_label_given_by_mistake_is_noted_as_that_label_whatever_its_form(response: str, noted: str) -> None:
+    task = make_task(TaskConfig(name="exact_match", labels={"fees": "a charge", "delivery": "a parcel"}))
+    verdict = answer(task, task.read(row(question="When does it come?", answer="delivery")), response)
+    assert (verdict.value, verdict.extracted) == ("wrong", noted)
+
+
+def test_a_list_of_answers_to_a_question_with_one_is_sent_back() -> None:
+    exact, draft = (
+        make_task(TaskConfig(name="exact_match")),
+        {"question": "Which town?", "answer": "Paris\nCity of Light"},
+    )
+    found = compose(exact, row(question="Which country?", answer="Estonia"), draft)
+    assert isinstance(found, DraftProblem) and "has several lines" in found.reason
+    made = compose(exact, row(question="Which lines?", answer="one\ntwo"), draft)
+    assert isinstance(made, Example) and made.answer == "Paris\nCity of Light"
+
+
 def test_a_final_answer_that_disagrees_is_refused() -> None:
     assert GSM8K.read(row(**LEGS.fields, final_answer="48.0"))
     with pytest.raises(DatasetError, match="field 'final_answer' is '49', but the answer ends in 48"):

@@ -175,6 +175,12 @@ def test_mixed_up_labels_give_the_sources_and_others_do_not() -> None:
     assert (labels.count("a"), labels.count("b")) == (200, 100)
 
 
+def test_a_missed_label_without_training_rows_brings_no_rows_of_the_label_given_instead() -> None:
+    mixed = [Confusion(gold="unseen", predicted="c", count=9), Confusion(gold="a", predicted="b", count=1)]
+    sources = draw_sources(TRAIN, mixed, n=30, task=TASK, rng=Random(0))
+    assert Counter(TASK.closed_label(s) for s in sources) == {"a": 20, "b": 10}
+
+
 def test_a_small_share_already_has_the_mixture_and_a_larger_one_goes_on_from_it() -> None:
     mixed = [Confusion(gold="a", predicted="b", count=2), Confusion(gold="c", predicted="a", count=1)]
     few, many = (draw_sources(TRAIN, mixed, n=n, task=TASK, rng=Random(0)) for n in (9, 18))

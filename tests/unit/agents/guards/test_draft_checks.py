@@ -42,6 +42,32 @@ def test_tags_that_real_rows_have_belong_to_the_data() -> None:
     assert verify("What does <row> mean in this table?", asked="What does <row> do?") == []
 
 
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("As an AI language model, I have no opinion. Is it on?", "As an AI language model"),
+        ("I'm sorry, but I can't assist with that request.", "I can't assist with that request"),
+        ("I cannot fulfill your request.", "I cannot fulfill your request"),
+        ("作为一个人工智能语言模型，我没有意见。", "作为一个人工智能语言模型"),
+    ],
+)
+def test_a_writer_that_refuses_inside_a_row_is_refused(said: str, words: str) -> None:
+    assert verify(said) == [f"says '{words}', as an assistant does that refuses: write the row itself"]
+    assert verify(said, asked="What does 'As an AI assistant' mean?") == []
+
+
+@pytest.mark.parametrize(
+    "question", ["I'm sorry, I can't log in. Can you assist?", "I cannot complete that payment", "Is an AI model on?"]
+)
+def test_people_who_cannot_do_something_do_not_refuse(question: str) -> None:
+    assert verify(question) == []
+
+
+def test_a_question_whose_words_were_left_out_is_refused() -> None:
+    assert verify("...") == ["field 'question' has no words: write the whole row"]
+    assert verify("?!", asked="…") == []
+
+
 def test_a_row_shows_no_escape_that_nobody_meant() -> None:
     origin = Provenance(branch="pattern", iteration=1, batch_id="b1", attempt=1, source_id="t1", row=0, call_key="k")
     draft = Draft(row=0, fields={"question": r"Is the caf\u00e9 on?\nNow?", "answer": "yes"}, provenance=origin)

@@ -62,7 +62,11 @@ def test_meaning_is_compared_unless_it_is_switched_off(similarity: float | None,
 
 def test_names_tell_guards_apart_and_only_what_is_no_certainty_can_be_overruled() -> None:
     assert len({guard.name for guard in BUILT_IN}) == len(BUILT_IN)
-    assert {g.name for g in BUILT_IN if g.may_be_overruled} == {"held_out_meaning", "label_likelihood"}
+    assert {g.name for g in BUILT_IN if g.may_be_overruled} == {
+        "held_out_meaning",
+        "label_likelihood",
+        "writing_system",
+    }
 
 
 class Picky(Guard):

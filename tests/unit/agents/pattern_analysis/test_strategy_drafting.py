@@ -6,10 +6,10 @@ from functools import partial
 
 import pytest
 
-from pada_agent.agents.pattern_analysis.strategy_drafting import cut_samples, draft_strategies
+from pada_agent.agents.pattern_analysis.strategy_drafting import cut_samples, draft_strategies, split_by_known_labels
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import TaskConfig
-from pada_agent.core.records import ErrorPattern
+from pada_agent.core.records import Confusion, ErrorPattern
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.prompts.prompted_model import PromptedModel
 from tests.fakes import ScriptedModel
@@ -119,3 +119,16 @@ def test_a_pattern_that_is_refused_takes_hardly_any_other_with_it() -> None:
     found = draft_strategies(make_patterns(12), task=task, analyst=PromptedModel(model))
     assert {f"i1-p{i}" for i in range(1, 13)} - {s.pattern_id for s in found.strategies} == {"i1-p3", "i1-p4"}
     assert "no strategy of its own for 'kind 3.', 'kind 4.'" in found.warnings[0]
+
+
+def test_a_pattern_whose_missed_label_has_no_training_row_gets_no_strategy_and_the_warning_says_so() -> None:
+    def mixed(name: str, *golds: str) -> ErrorPattern:
+        confusions = tuple(Confusion(gold=gold, predicted="fees", count=3) for gold in golds)
+        return PATTERN.model_copy(update={"category_name": name, "confusions": confusions})
+
+    unknown, partly, known, open_ended = mixed("a", "refund"), mixed("b", "refund", "card"), mixed("c", "card"), PATTERN
+    kept, warnings = split_by_known_labels([unknown, partly, known, open_ended], {"fees", "card"})
+    assert kept == [partly, known, open_ended]
+    assert warnings == (
+        "strategy drafting: none for 'a', because no training row has the label that is missed there ('refund'). Add such rows",
+    )

@@ -45,6 +45,9 @@ def test_a_local_model_that_was_not_pulled_says_how(tmp_path: Path, monkeypatch:
         ("openai:gpt-4o-mini", "gpt"),
         ("openai:mistralai/Mistral-7B", "mistral"),
         ("openai:my-own-model", "my-own-model"),
+        ("ollama:gemma3:4b", "gemma"),
+        ("openai:o4-mini", "gpt"),
+        ("openai:openai/o3", "gpt"),
     ],
 )
 def test_the_family_is_in_the_name(model: str, family: str) -> None:

@@ -219,6 +219,8 @@ def test_a_bad_value_is_an_error_with_the_providers_words(error: Exception) -> N
         refuse(400, say("Content Exists Risk", code="invalid_request_error")),
         refuse(400, say("Input data may contain inappropriate content.", code="data_inspection_failed")),
         refuse(400, say("The request was rejected because it was considered high risk")),
+        refuse(400, say("input contains sensitive words: [test]", code="sensitive_words_detected")),
+        refuse(400, say("The request failed because the input text may contain sensitive information.")),
         refuse(
             403, say('openai/gpt-4o requires moderation on OpenAI. Your input was flagged for "harassment".', code=403)
         ),

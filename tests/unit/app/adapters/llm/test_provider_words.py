@@ -108,6 +108,15 @@ def test_a_prompt_that_does_not_fit_costs_its_batch(words: str, status: int) -> 
     assert isinstance(translate(refuse(status, say(words))), StructuredOutputError)
 
 
+def test_a_request_beyond_the_tokens_of_a_minute_costs_its_batch_and_no_retries() -> None:
+    words = (
+        "Request too large for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Requested 42389. The input or"
+        " output tokens must be reduced in order to run successfully. Visit https://platform.openai.com/account/rate-limits"
+    )
+    found = translate(refuse(429, say(words, type="tokens", code="rate_limit_exceeded")))
+    assert isinstance(found, StructuredOutputError) and "Limit 30000, Requested 42389" in str(found)
+
+
 @pytest.mark.parametrize("code", ["context_length_exceeded", "exceed_context_size_error"])
 def test_the_code_says_it_where_the_words_do_not(code: str) -> None:
     assert isinstance(translate(refuse(400, say("bad request", code=code))), StructuredOutputError)
