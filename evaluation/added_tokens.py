@@ -46,6 +46,12 @@ class AddedTokens:
         texts = [number for number in self._all if self._is_text(number) and not self._all[number].isspace()]
         return any(number in self.special or (self._is_word(number) and self._all[number] in frame) for number in texts)
 
+    def find_start(self) -> str:
+        """The special token that the tokenizer puts before plain texts. Empty if there is none."""
+        plain, whole = (self._tokenizer("a", add_special_tokens=adds)["input_ids"] for adds in (False, True))
+        first: int = whole[0] if whole else -1
+        return self._all[first] if whole[:1] != plain[:1] and first in self.special else ""
+
     @cached_property
     def _all(self) -> dict[int, str]:
         return self._roles | self.names

@@ -145,6 +145,20 @@ class ChatTokenizer:
     @property
     def warnings(self) -> list[str]:
         """What a person should know about the chat template."""
+        return [*self._warn_of_start(), *self._warn_of_place()]
+
+    def _warn_of_start(self) -> list[str]:
+        """A template for a base model may lack the token with which all texts began that the model has read."""
+        start = self._added.find_start() if self._chat.template else ""
+        if self._render(_make_sentinels(("user",)), add_generation_prompt=True).startswith(start):
+            return []
+        return [
+            f"the student's tokenizer begins texts with {start!r}, but student.chat_template does not: without it, some models (Gemma) write"
+            " nonsense. Begin the template with {{ bos_token }}, unless the student was trained without it."
+        ]
+
+    def _warn_of_place(self) -> list[str]:
+        """Answers may stand where the student has never seen one."""
         if self._first.is_begun_by_prompt or find_open_thought(self._first.asked):
             return []
         answered = self._first.answered

@@ -52,15 +52,18 @@ def save_gguf_student(
     splitting: str = "gpt-2",
     words: Sequence[str] = (),
     merges: Sequence[str] = ("t h",),
+    special: Sequence[str] = ("<|start|>", "<|end|>", "<|pad|>"),
+    biases: Sequence[str] = (),
 ) -> Path:
     """A Llama or Qwen2 of random F32 weights as a GGUF file, with the tokenizer of `save_student` and one merge.
 
     `rope_scaling` has the metadata of that name: `type`, `factor` and so on. With `n_tensors`, the file has only its first ones.
-    `splitting` is the name of how texts are split into words, and `words` are further tokens.
+    `splitting` is the name of how texts are split into words, `words` are further tokens, and `special` are the names of the control tokens.
+    `biases` are layers of each block, such as `ffn_up`, that have a bias too.
     """
     rng = np.random.default_rng(0)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = [*alphabet, "th", *words, "<|start|>", "<|end|>", "<|pad|>"]
+    tokens = [*alphabet, "th", *words, *special]
     writer = gguf.GGUFWriter(folder / "tiny.gguf", architecture)
     writer.add_block_count(2)
     writer.add_context_length(512)
@@ -83,7 +86,7 @@ def save_gguf_student(
     writer.add_bos_token_id(len(tokens) - 3)
     writer.add_eos_token_id(len(tokens) - 2)
     writer.add_pad_token_id(len(tokens) - 1)
-    writer.add_chat_template(TEMPLATE)
+    writer.add_chat_template(TEMPLATE.replace("<|start|>", special[0]).replace("<|end|>", special[1]))
     shapes = {"token_embd.weight": (len(tokens), 32), "output_norm.weight": (32,)}
     for n in range(2):
         block = {
@@ -97,6 +100,7 @@ def save_gguf_student(
             shapes |= {f"blk.{n}.attn_{k}.bias": (32 if k == "q" else 16,) for k in "qkv"}
         block |= {"ffn_gate": (48, 32), "ffn_up": (48, 32), "ffn_down": (32, 48), "ffn_norm": (32,)}
         shapes |= {f"blk.{n}.{name}.weight": shape for name, shape in block.items()}
+        shapes |= {f"blk.{n}.{name}.bias": block[name][:1] for name in biases}
     for name, shape in list(shapes.items())[:n_tensors]:
         values = rng.normal(scale=0.2, size=shape) if len(shape) > 1 else np.ones(shape)
         writer.add_tensor(name, values.astype(np.float32))

@@ -1,4 +1,4 @@
-"""How a GGUF file scales rotary embeddings, which transformers does not read: as a table of factors, or by name."""
+"""What a GGUF file says about rotary embeddings and transformers does not read: their base, their width, and how they are scaled."""
 
 import copy
 from pathlib import Path
@@ -22,8 +22,8 @@ LLAMA3 = {
 """The same for all models of Llama 3.1 and later. A file has only the factors that follow from them."""
 
 
-def add_scaling(config: Any, reader: gguf.GGUFReader, file: Path) -> None:
-    """Add the scaling of `file`, which `reader` has read, to the rope parameters that transformers made of it.
+def complete_rope(config: Any, reader: gguf.GGUFReader, file: Path) -> None:
+    """Put what `file`, which `reader` has read, says into the rope parameters that transformers made of it.
 
     Raises:
         TrainingError: transformers has no formula for this scaling.
@@ -31,6 +31,26 @@ def add_scaling(config: Any, reader: gguf.GGUFReader, file: Path) -> None:
     architecture = str(reader.fields[gguf.Keys.General.ARCHITECTURE].contents())
     if architecture in READ_BY_TRANSFORMERS:
         return
+    _set_angles(config, reader, architecture)
+    _add_scaling(config, reader, architecture, file)
+
+
+def _set_angles(config: Any, reader: gguf.GGUFReader, architecture: str) -> None:
+    """Base and width. For some architectures (StarCoder 2, StableLM, Nemotron), transformers takes those of its own first model."""
+    rope = _read_rope(config)
+    base = reader.fields.get(f"{architecture}.rope.freq_base")
+    width = reader.fields.get(f"{architecture}.rope.dimension_count")
+    if "rope_theta" not in rope:
+        return
+    if base:
+        rope = {**rope, "rope_theta": float(base.contents())}
+    if width and "partial_rotary_factor" in rope:
+        whole = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        rope = {**rope, "partial_rotary_factor": int(width.contents()) / whole}
+    config.rope_parameters = rope
+
+
+def _add_scaling(config: Any, reader: gguf.GGUFReader, architecture: str, file: Path) -> None:
     factors = {
         tensor.name: tensor for tensor in reader.tensors if tensor.name.startswith(("rope_freqs", "rope_factors"))
     }

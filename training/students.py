@@ -29,15 +29,15 @@ from pada_agent.core.machine import hash_once
 from pada_agent.core.model_files import find_damage, tell_adapter, tell_missing_tokenizer
 from pada_agent.training.encoding import ChatEncoder
 from pada_agent.training.quantization import is_in_4bit, keep_one_layout, make_4bit_options
-from pada_agent.training.rope_scaling import add_scaling
+from pada_agent.training.rope_scaling import complete_rope
 from pada_agent.training.tokenizer_files import is_corrected, load_tokenizer, split_as_llama_cpp
-from pada_agent.training.whole_weights import load_whole
+from pada_agent.training.whole_weights import load_whole, refuse_left_out
 
 MAX_CHANGE = 0.05
 """Relative to the logits' spread, because experts that process the tokens of two texts together round differently."""
 SOURCE_HASH = "source.sha256"
 """File in the copy of a GGUF file that contains the file's SHA-256 and `READING`."""
-READING = 2
+READING = 3
 """Number of the way in which GGUF files are read. Copies that were made in an earlier way are made again."""
 
 
@@ -362,16 +362,19 @@ def read_gguf(file: Path) -> tuple[Any, Any]:
     """Model, dequantized to fp32, and tokenizer.
 
     Raises:
-        TrainingError: weights are missing, its rotary embeddings cannot be computed, or its tokenizer splits texts in an unknown way.
+        TrainingError: weights are missing or would be left out, its rotary embeddings cannot be computed, or its tokenizer splits texts in
+            an unknown way.
     """
     source: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     reader = gguf.GGUFReader(file)
     tokenizer = AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
     split_as_llama_cpp(tokenizer, reader, file)
     config = AutoConfig.from_pretrained(**source, trust_remote_code=False)
-    add_scaling(config, reader, file)
+    complete_rope(config, reader, file)
     options = {"gguf_file": file.name, "config": config, "dtype": torch.float32, **_dequantize_option()}
-    return load_whole(str(file), str(file.parent), **options), tokenizer
+    model = load_whole(str(file), str(file.parent), **options)
+    refuse_left_out(model, reader, file)
+    return model, tokenizer
 
 
 def _write_dequantized(file: Path, folder: Path) -> None:

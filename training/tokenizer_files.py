@@ -28,6 +28,8 @@ WHOLE_WORDS_FIRST = {
 """Names of those where a word of the vocabulary is one token, even if no merges lead to it, which transformers leaves out too."""
 COMPOSING = {"qwen2": "qwen2", "qwen35": "qwen35", "qwen35moe": "qwen35"}
 """Splitting by architecture, where the model's own tokenizer composes characters first, and that of its copy does so again."""
+_EXACT = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+"""Settings of a token that is found as it is written."""
 _VOCABULARIES: dict[str, dict[str, Any]] = {
     "BPE": {"vocab": {}, "merges": []},
     "WordLevel": {"vocab": {}},
@@ -110,6 +112,8 @@ def split_as_llama_cpp(tokenizer: Any, reader: gguf.GGUFReader, file: Path) -> N
     architecture, kind, splitting = (
         str(reader.fields[name].contents()) if name in reader.fields else "" for name in names
     )
+    if kind == "gpt2":
+        _keep_whole(tokenizer, reader)
     core = tokenizer.backend_tokenizer
     if "Metaspace" in str(core.pre_tokenizer):
         prefix = reader.fields.get(gguf.Keys.Tokenizer.ADD_PREFIX)
@@ -132,6 +136,29 @@ def split_as_llama_cpp(tokenizer: Any, reader: gguf.GGUFReader, file: Path) -> N
     if splitting in WHOLE_WORDS_FIRST and not core.model.ignore_merges:
         core.model.ignore_merges = True
         tokenizer.init_kwargs[CORRECTED] = True
+
+
+def _keep_whole(tokenizer: Any, reader: gguf.GGUFReader) -> None:
+    """Read each control token of the file as one, under its number. transformers cuts up those with letters beyond ASCII (`<｜User｜>`)."""
+    fields = [reader.fields.get(name) for name in (gguf.Keys.Tokenizer.LIST, gguf.Keys.Tokenizer.TOKEN_TYPE)]
+    names, kinds = (field.contents() if field else [] for field in fields)
+    core = tokenizer.backend_tokenizer
+    lost: dict[int, dict[str, Any]] = {
+        number: {"id": number, "content": name, "special": kind == gguf.TokenType.CONTROL, **_EXACT}
+        for number, (name, kind) in enumerate(zip(names, kinds, strict=False))
+        if kind in (gguf.TokenType.CONTROL, gguf.TokenType.USER_DEFINED) and core.token_to_id(name) != number
+    }
+    if not lost:
+        return
+    spec = json.loads(core.to_str())
+    pieces = {number: piece for piece, number in spec["model"]["vocab"].items()}
+    pieces |= {number: token["content"] for number, token in lost.items()}
+    spec["model"]["vocab"] = {piece: number for number, piece in pieces.items()}
+    found = {token["content"] for token in lost.values()}
+    others = [token for token in spec["added_tokens"] if token["content"] not in found]
+    spec["added_tokens"] = sorted([*others, *lost.values()], key=lambda token: token["id"])
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(spec))
+    tokenizer.init_kwargs[CORRECTED] = True
 
 
 def _write_spaces(core: Tokenizer, *, prefix: bool) -> None:

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Set
+from pathlib import Path
 from typing import Any
 
+import gguf
 from transformers import AutoModelForCausalLM
 
 from pada_agent.core.errors import TrainingError
@@ -14,6 +16,9 @@ CONSTANTS = re.compile(
 )
 """What older versions of transformers saved beside the weights: attention masks, angles and the like."""
 _LAYER = re.compile(r"\blayers\.(\d+)\.")
+_BLOCK = re.compile(r"blk\.(\d+)\.")
+_ANGLES = ("rope_freqs", "rope_factors")
+"""Begin the names of tables in GGUF files that are no weights."""
 
 
 def load_whole(name: str, source: str, **options: Any) -> Any:
@@ -43,6 +48,43 @@ def load_whole(name: str, source: str, **options: Any) -> Any:
             f" {_tell_cause(name, missing, unused)}"
         )
     return model
+
+
+def refuse_left_out(model: Any, reader: gguf.GGUFReader, file: Path) -> None:
+    """Refuse a GGUF file with more weights than the model that transformers made of it, which passes over those that it does not know.
+
+    Such are the biases of Granite's code models, because a Llama usually has none.
+
+    Raises:
+        TrainingError: names the first one.
+    """
+    config = model.config.get_text_config(decoder=True)
+    n_layers = config.num_hidden_layers
+    weights = [tensor for tensor in reader.tensors if not _is_beside(tensor.name, n_layers, config.tie_word_embeddings)]
+    own = {value.data_ptr(): value.numel() for value in model.state_dict().values()}  # tied ones once
+    n_left_out = sum(int(tensor.n_elements) for tensor in weights) - sum(own.values())
+    if n_left_out <= 0:
+        return
+    architecture = str(reader.fields[gguf.Keys.General.ARCHITECTURE].contents())
+    kinds = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
+    named = gguf.get_tensor_name_map(kinds[architecture], n_layers)
+    known = {named.get_name(name, try_suffixes=(".weight", ".bias")) for name in model.state_dict()}
+    first = next((tensor.name for tensor in weights if tensor.name not in known), "of some tensor")
+    raise TrainingError(
+        f"student file {file} has {n_left_out:,} weights that transformers does not read from a GGUF of the architecture"
+        f" {architecture} ({first}), so the model would answer wrongly. Set student.model to the safetensors model that it was"
+        " made from."
+    )
+
+
+def _is_beside(name: str, n_layers: int, is_tied: bool) -> bool:
+    """Whether a tensor is no weight, a copy of another, or of a layer that predicts further tokens."""
+    block = _BLOCK.match(name)
+    return (
+        name.startswith(_ANGLES)
+        or (is_tied and name == "output.weight")
+        or (block is not None and int(block[1]) >= n_layers)
+    )
 
 
 def _list_unused(model: Any, unexpected: Set[str]) -> Set[str]:

@@ -91,6 +91,47 @@ def test_phi_scaling_has_no_more_names_than_transformers_4_takes(tmp_path: Path)
     assert AutoConfig.from_pretrained(student).rope_parameters == before.rope_parameters
 
 
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"model_type": "gpt_neox", "rotary_pct": 1.0, "rotary_emb_base": 5e5}, ["rotary_pct", "rotary_emb_base"]),
+        (
+            {"model_type": "olmo3", "rope_theta": 5e5, "rope_scaling": {"rope_type": "yarn", "factor": 8.0}},
+            ["rope_theta", "rope_scaling"],
+        ),
+        (
+            {"model_type": "modernbert-decoder", "global_rope_theta": 8e4, "local_rope_theta": 2e4},
+            ["global_rope_theta", "local_rope_theta"],
+        ),
+    ],
+    ids=["gpt_neox", "olmo3", "modernbert-decoder"],
+)
+def test_families_keep_the_names_that_only_they_had(settings: dict[str, Any], names: list[str], tmp_path: Path) -> None:
+    """transformers 4 would take 0.25 of each head and 10,000 for every GPT-NeoX, and no scaling for an OLMo 3."""
+    student = save_student(tmp_path)
+    (student / "config.json").write_text(json.dumps(settings))
+    before = AutoConfig.from_pretrained(student)
+    before.save_pretrained(student)
+    add_earlier_names(student, Student(source=str(student), model=None, tokenizer=None))
+    written = json.loads((student / "config.json").read_text())
+    for name in names:
+        assert written[name] == settings[name] or settings[name].items() <= written[name].items()
+    assert AutoConfig.from_pretrained(student).rope_parameters == before.rope_parameters
+
+
+def test_a_model_that_reads_images_too_comes_with_the_settings_for_them(tmp_path: Path) -> None:
+    """vLLM does not load a Gemma 3 without them (vllm-project/llm-compressor#1305)."""
+    student, out = save_student(tmp_path / "student"), save_student(tmp_path / "out")
+    (student / "preprocessor_config.json").write_text('{"image_processor_type": "Gemma3ImageProcessor"}')
+    made_from = Student(source=str(student), model=None, tokenizer=None)
+    add_earlier_names(out, made_from)
+    assert not (out / "preprocessor_config.json").exists()
+    config = {"model_type": "gemma3", "text_config": {"model_type": "gemma3_text"}, "vision_config": {}}
+    (out / "config.json").write_text(json.dumps(config))
+    add_earlier_names(out, made_from)
+    assert "Gemma3ImageProcessor" in (out / "preprocessor_config.json").read_text()
+
+
 def test_a_tokenizer_that_others_would_load_differently_is_told(tmp_path: Path) -> None:
     """As of Qwen2 students with another tokenizer than Qwen's, which transformers 5 splits by its own class."""
     assert describe_other_splitting(AutoTokenizer.from_pretrained(save_student(tmp_path))) == ""

@@ -22,13 +22,14 @@ from pada_agent.core.errors import ArtifactError, ConfigError, TrainingError
 from pada_agent.core.jobs import ChatSpec, ExportJob, FineTuneJob, LoraSpec, PredictJob
 from pada_agent.core.json_lines import to_json_lines
 from pada_agent.core.records import Example, Prediction, ScoredRow, Verdict
+from pada_agent.training.export import gguf as writing_gguf
 from pada_agent.training.export import merged_model as exporting_job
 from pada_agent.training.export.merged_model import export
 from pada_agent.training.fine_tuning import fine_tune
 from pada_agent.training.predicting import predict
 from pada_agent.training.students import Student, load_student, read_gguf
 from pada_agent.training.worker import Request, Worker
-from tests.tiny_models import TEMPLATE, save_gguf_student, save_student
+from tests.tiny_models import TEMPLATE, make_byte_tokenizer, save_gguf_student, save_student
 from tests.unit.app.summaries import make_summary
 
 # peft 0.21 reads a property that transformers 5.23 renames.
@@ -159,6 +160,14 @@ def test_an_export_as_gguf_has_the_template_that_it_learned(tmp_path: Path) -> N
     assert write(student, adapter, tmp_path / "out", "gguf", chat=chat)["n_equal"] == 12
     _, tokenizer = read_gguf(tmp_path / "out" / "model.gguf")
     assert (tokenizer.chat_template, tokenizer.eos_token) == (chat.template, "<|pad|>")
+
+
+@pytest.mark.parametrize(("start", "added"), [("", (False, gguf.GGUFValueType.BOOL)), ("{{ bos_token }}", None)])
+def test_llama_cpp_puts_no_token_before_prompts_that_had_none(start: str, added: Any) -> None:
+    """TinyLlama's template writes none, and llama.cpp would add one. It leaves one out that the template writes."""
+    tokenizer = make_byte_tokenizer(["<s>", "<|end|>"])
+    tokenizer.bos_token, tokenizer.eos_token, tokenizer.chat_template = "<s>", "<|end|>", start + TEMPLATE
+    assert writing_gguf._list_chat_settings(tokenizer).get(gguf.Keys.Tokenizer.ADD_BOS) == added
 
 
 def test_an_export_as_gguf_closes_the_thought_that_its_template_opens(tmp_path: Path) -> None:

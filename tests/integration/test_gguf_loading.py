@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from gguf.quants import dequantize
+from transformers import AutoConfig
 
 from benchmarks import gguf_loading
 from pada_agent.core.errors import TrainingError
+from pada_agent.training.rope_scaling import complete_rope
 from pada_agent.training.students import read_gguf
 from tests.tiny_models import save_gguf_student
 
@@ -95,3 +97,23 @@ def test_a_scaling_is_read_by_its_name(scaling: dict[str, Any], parameters: dict
 def test_a_scaling_without_a_formula_is_refused(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=rf"tiny\.gguf scales its rotary embeddings .*{named}.*safetensors model"):
         read_gguf(save_gguf_student(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("architecture", ["starcoder2", "stablelm", "nemotron", "phi3"])
+def test_the_base_and_width_of_rotary_embeddings_are_those_of_the_file(architecture: str, tmp_path: Path) -> None:
+    """transformers has 10,000 for each StarCoder 2 and StableLM, and turns a quarter or half of each head of StableLM and Nemotron."""
+    file = save_gguf_student(tmp_path, architecture, rope_base=1e6, n_tensors=2)
+    config = AutoConfig.from_pretrained(tmp_path, gguf_file=file.name)
+    complete_rope(config, gguf.GGUFReader(file), file)
+    assert (config.rope_parameters["rope_theta"], config.rope_parameters["rope_type"]) == (1e6, "default")
+    assert config.rope_parameters.get("partial_rotary_factor", 1) == 1
+
+
+@pytest.mark.parametrize("layer", ["attn_q", "ffn_up"])
+def test_a_file_with_weights_that_would_be_left_out_is_refused(layer: str, tmp_path: Path) -> None:
+    """As Granite's code models, which are Llamas with biases."""
+    file = save_gguf_student(tmp_path, biases=[layer])
+    with pytest.raises(
+        TrainingError, match=rf"tiny\.gguf has [69][46] weights .*blk\.0\.{layer}\.bias.*safetensors model"
+    ):
+        read_gguf(file)

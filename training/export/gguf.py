@@ -18,6 +18,8 @@ from pada_agent.training.students import Student
 ARCHITECTURES = ("llama", "qwen2")
 """Architectures whose tensor layout is known here: for one, llama.cpp's llama interleaves the rotary halves of queries and keys."""
 
+_QUESTION = {"role": "user", "content": "Hello"}
+
 
 def write_merged_gguf(source: Path, target: Path, *, base: Any, merged: Student) -> None:
     """Write `target` like `source`, with the merged student's chat template and end of turn; `base` is the model the adapter was merged into.
@@ -80,6 +82,9 @@ def _list_chat_settings(tokenizer: Any) -> dict[str, tuple[Any, gguf.GGUFValueTy
     found = {keys.CHAT_TEMPLATE: (tokenizer.chat_template, gguf.GGUFValueType.STRING)}
     if tokenizer.eos_token_id is not None:
         found[keys.EOS_ID] = (tokenizer.eos_token_id, gguf.GGUFValueType.UINT32)
+    prompt = tokenizer.apply_chat_template([_QUESTION], add_generation_prompt=True, tokenize=False)
+    if not tokenizer.bos_token or not prompt.startswith(tokenizer.bos_token):
+        found[keys.ADD_BOS] = (False, gguf.GGUFValueType.BOOL)  # llama.cpp would put one before a prompt that had none
     return found
 
 

@@ -141,6 +141,19 @@ def test_a_qwen_gguf_composes_characters_as_its_own_tokenizer(tmp_path: Path) ->
     assert tokenizer.tokenize("e\u0301") == tokenizer.tokenize("é") and not facts.splits_otherwise
 
 
+def test_control_tokens_of_a_gguf_with_other_letters_are_one_token_each(tmp_path: Path) -> None:
+    """Those of DeepSeek's distilled models; two of them had numbers beyond the model's vocabulary."""
+    special = ["<｜User｜>", "<｜end▁of▁sentence｜>", "<|pad|>"]
+    file = save_gguf_student(tmp_path, "qwen2", splitting="deepseek-r1-qwen", special=special)
+    tokenizer, facts = read_tokenizer(str(file))
+    first = tokenizer.convert_tokens_to_ids(special[0])
+    assert (first, tokenizer.eos_token_id) == (257, 258) and facts.n_embeddings == 257 + len(special)
+    ids = tokenizer("<｜User｜>a<｜end▁of▁sentence｜>", add_special_tokens=False)["input_ids"]
+    assert ids == [first, tokenizer.convert_tokens_to_ids("a"), first + 1] and facts.splits_otherwise
+    assert tokenizer.decode(ids) == "<｜User｜>a<｜end▁of▁sentence｜>"
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "a"
+
+
 @pytest.mark.parametrize(
     ("prefix", "words"),
     [(None, ["▁", "▁a", "<s>", "▁a"]), (True, ["▁", "▁a", "<s>", "▁a"]), (False, ["▁a", "<s>", "a"])],

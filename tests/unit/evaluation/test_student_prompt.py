@@ -148,3 +148,16 @@ def test_a_template_that_refuses_the_whole_conversation_is_a_warning_too() -> No
     (warning,) = chats.warnings
     assert "but renders no conversation with an answer" in warning
     assert chats.show_learned(ROW) == "green<|end|>"
+
+
+def test_a_template_without_the_token_that_begins_texts_is_warned_about() -> None:
+    """A base Gemma without it has a perplexity of millions (EleutherAI/lm-evaluation-harness#1465)."""
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = make_tokenizer(PLAIN, special=("<s>", "<|start|>", "<|end|>"))
+    starts = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", tokenizer.convert_tokens_to_ids("<s>"))])
+    tokenizer.backend_tokenizer.post_processor = starts
+    (warning,) = ChatTokenizer(tokenizer, ChatSpec(template=PLAIN)).warnings
+    assert "begins texts with '<s>', but student.chat_template does not" in warning and "{{ bos_token }}" in warning
+    assert ChatTokenizer(tokenizer, ChatSpec(template=f"<s>{PLAIN}")).warnings == []
+    assert ChatTokenizer(tokenizer).warnings == [], "its own template is what its authors trained it with"
