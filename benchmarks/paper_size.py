@@ -13,6 +13,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -154,7 +155,7 @@ def measure(folder: Path, options: Options, *, wrap: Wrap = lambda adapters: ada
 def find_steps(config: RunConfig, jobs: dict[str, tuple[float, float]], *, began: float) -> list[Step]:
     """The run's calls and jobs, each with what it needs, in an order in which they can run."""
     ledger = Path(config.runs_folder) / config.name / "llm_calls.sqlite"
-    with sqlite3.connect(f"file:{ledger}?mode=ro", uri=True) as database:
+    with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as database, database:
         rows = database.execute("SELECT key, tags, started, seconds FROM calls ORDER BY started").fetchall()
     found = [(key, json.loads(tags), (start - began, start - began + seconds)) for key, tags, start, seconds in rows]
     spans = {name: (start - began, end - began) for name, (start, end) in jobs.items()}

@@ -9,6 +9,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from threading import BoundedSemaphore
 
@@ -37,7 +38,7 @@ Choose = Callable[[ChatRequest, str], RecordedCall]
 
 def record(ledger: Path) -> list[RecordedCall]:
     """The calls in a run's `llm_calls.sqlite`, in the order in which they were made."""
-    with sqlite3.connect(f"file:{ledger}?mode=ro", uri=True) as db:
+    with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as db, db:
         rows = db.execute("SELECT tags, seconds, output_tokens, reply FROM calls ORDER BY started").fetchall()
     calls = []
     for tags, seconds, output_tokens, text in rows:
@@ -59,7 +60,7 @@ def record_requests(ledger: Path) -> list[ChatRequest]:
 
     Prompts that were sent again, because of another draw or refused rows, count once.
     """
-    with sqlite3.connect(f"file:{ledger}?mode=ro", uri=True) as db:
+    with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as db, db:
         rows = db.execute("SELECT tags, request FROM calls ORDER BY started").fetchall()
     requests: dict[tuple[Message, ...], ChatRequest] = {}
     for tags, text in rows:

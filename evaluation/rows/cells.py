@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from pada_agent.core.nesting import check_nesting
 from pada_agent.core.raw_rows import RawRow, Settled
 from pada_agent.evaluation.rows.python_notation import read_python
 
@@ -77,8 +78,12 @@ def parse_nested(value: Any) -> Any:
     if not isinstance(value, str) or value.strip()[:1] not in ("[", "{"):
         return value
     try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
+        found = json.loads(value)
+        check_nesting(found, value)
+        return found
+    except RecursionError:
+        return value
+    except ValueError:
         pass
     try:
         found = read_python(value)

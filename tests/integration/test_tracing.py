@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,7 @@ def test_a_server_that_repeats_the_key_in_its_error_does_not_bring_it_into_the_s
         with pytest.raises(ModelUnavailableError, match=r"\[key\]") as caught:
             graph.invoke({}, THREAD, context=make_settings())
     assert key not in str(caught.value)
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         (n_errors,) = database.execute("SELECT COUNT(*) FROM writes WHERE channel = '__error__'").fetchone()
     assert n_errors > 0
     assert not [file for file in tmp_path.rglob("*") if file.is_file() and key.encode() in file.read_bytes()]

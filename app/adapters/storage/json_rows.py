@@ -16,6 +16,7 @@ from pada_agent.app.adapters.storage.json_problems import (
     name_other_format,
 )
 from pada_agent.core.errors import DatasetError, RowError
+from pada_agent.core.nesting import check_nesting
 
 _SPACE = re.compile(r"\s*")
 _N_LINES_LOOKED_AT = 20
@@ -101,6 +102,7 @@ class _Scanner:
         self._counted = place
         try:
             value, self._place = _DECODER.raw_decode(self._text, place)
+            check_nesting(value, self._text[place : self._place])
             _check_surrogates(value, self._text, place, self._place)
         except (ValueError, RecursionError) as exc:
             line = self._line
@@ -147,6 +149,7 @@ def _parses(line: str) -> bool:
 def _parse(where: str, line: str) -> Any:
     try:
         value = _DECODER.decode(line)
+        check_nesting(value, line)
         _check_surrogates(value, line, 0, len(line))
     except (ValueError, RecursionError) as exc:
         if (n := count_objects(line, _DECODER)) > 1:

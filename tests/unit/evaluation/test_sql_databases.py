@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,7 @@ def test_what_cannot_be_read_is_left_out_and_told(reader: SqliteReader, tmp_path
 
 
 def test_a_column_in_the_order_of_an_application_has_values(reader: SqliteReader, tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "d") as made:
+    with closing(sqlite3.connect(tmp_path / "d")) as made, made:
         made.create_collation("OWN", lambda a, b: (a > b) - (a < b))
         made.executescript("CREATE TABLE t (a TEXT COLLATE OWN); INSERT INTO t VALUES ('y'), ('x'), ('y')")
     made.close()

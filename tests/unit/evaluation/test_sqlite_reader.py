@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ DOUBLING = "WITH t0 AS (SELECT 1 x)" + "".join(
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("a folder?&#") / "a %20 b.sqlite"
-    with sqlite3.connect(path) as made:
+    with closing(sqlite3.connect(path)) as made, made:
         made.executescript(
             """CREATE TABLE town (id INTEGER PRIMARY KEY, name TEXT, people INT, share REAL, seal BLOB);
             INSERT INTO town VALUES (1, 'Aachen', 250, 0.5, x'00ff'), (2, 'Bonn', 330, NULL, NULL);
@@ -88,7 +89,7 @@ def test_a_result_says_what_was_read_and_called(reader: SqliteReader, database: 
         ("SELECT writefile('x', 'y')", "no such function: writefile"),
         ("SELECT '\0'", "the query contains an invalid character ('\\x00')"),
         ("SELECT '\ud800'", "the query contains an invalid character ('\\ud800')"),
-        ("SELECT " + "(" * 5000 + "1" + ")" * 5000, "parser stack overflow"),
+        ("SELECT 1" + " + 1" * 5000, "Expression tree is too large (maximum depth 1000)"),
         ("SELECT load_extension('x')", "not allowed: FUNCTION load_extension"),
         ("SELECT LOAD_EXTENSION('x')", "not allowed: FUNCTION load_extension"),
         ("DELETE FROM town", "not allowed: DELETE town"),
@@ -101,7 +102,6 @@ def test_a_result_says_what_was_read_and_called(reader: SqliteReader, database: 
         ("VACUUM INTO '/tmp/pada-vacuum'", "not allowed: ATTACH /tmp/pada-vacuum"),
         ("PRAGMA table_info(town)", "not allowed: PRAGMA table_info"),
         ("PRAGMA writable_schema = 1", "not allowed: PRAGMA writable_schema"),
-        ("SELECT * FROM pragma_table_info('town')", "not allowed: a table made by a function"),
         ("BEGIN", "not allowed: TRANSACTION BEGIN"),
         (f"{COUNT} SELECT count(*) FROM c", "no result within 1 s"),
         (
@@ -121,6 +121,12 @@ def test_a_query_that_fails_is_a_value_with_a_reason_and_the_next_one_is_answere
     assert reader.query(database, sql) == Failure(reason=reason)
     assert isinstance(reader.query(database, "SELECT 1"), Result)
     assert database.read_bytes() == before and sorted(p.name for p in database.parent.iterdir()) == [database.name]
+
+
+def test_a_table_that_a_function_makes_is_not_read(reader: SqliteReader, database: Path) -> None:
+    found = reader.query(database, "SELECT * FROM pragma_table_info('town')")
+    asked = ("a table made by a function", "PRAGMA table_info")  # by version of SQLite
+    assert isinstance(found, Failure) and found.reason in [f"not allowed: {what}" for what in asked]
 
 
 def test_a_query_that_is_never_through_with_compiling_is_ended(reader: SqliteReader, database: Path) -> None:
@@ -259,7 +265,7 @@ def test_tables_are_described_without_their_inner_parts_and_with_computed_column
     reader: SqliteReader, tmp_path: Path
 ) -> None:
     path = tmp_path / "odd.sqlite"
-    with sqlite3.connect(path) as made:
+    with closing(sqlite3.connect(path)) as made, made:
         made.executescript(
             """CREATE TABLE item (price INT, doubled INT GENERATED ALWAYS AS (2 * price));
             INSERT INTO item (price) VALUES (3);

@@ -1,6 +1,7 @@
 """Text to SQL: rows and their databases, verdicts by execution, and rows written from the query."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from threading import Barrier
@@ -41,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def make_database(path: Path) -> None:
-    with sqlite3.connect(path) as made:
+    with closing(sqlite3.connect(path)) as made, made:
         made.executescript(SCHEMA)
     made.close()
 
@@ -127,7 +128,7 @@ def test_one_database_in_settings_holds_for_all_rows(folder: Path, name: str | N
 
 def test_a_changed_database_makes_other_examples(folder: Path) -> None:
     before = read(folder)
-    with sqlite3.connect(folder / "books.sqlite") as changed:
+    with closing(sqlite3.connect(folder / "books.sqlite")) as changed, changed:
         changed.execute("DELETE FROM book WHERE title = 'Eden'")
     changed.close()
     assert read(folder).reference["database_sha256"] != before.reference["database_sha256"]
@@ -273,7 +274,7 @@ def test_answers_are_not_scored_on_another_database_than_the_rows_were_read_with
     """As when a run is resumed after the file was corrected: some of its models would be measured on either."""
     example = read(folder)
     assert answer(task(folder), example, QUERY).value == "correct"
-    with sqlite3.connect(folder / "books.sqlite") as changed:
+    with closing(sqlite3.connect(folder / "books.sqlite")) as changed, changed:
         changed.execute("UPDATE book SET title = 'Fiasco' WHERE id = 1")
     changed.close()
     for is_fixed in (True, False):
@@ -431,7 +432,7 @@ def test_earlier_turns_are_told_to_writers_and_solvers_and_kept(folder: Path) ->
     ],
 )
 def test_a_query_that_asks_chance_or_the_clock_is_refused(folder: Path, query: str, changing: str) -> None:
-    with sqlite3.connect(folder / "books.sqlite") as changed:
+    with closing(sqlite3.connect(folder / "books.sqlite")) as changed, changed:
         changed.executescript(
             """CREATE VIEW recent AS SELECT title FROM book WHERE year > strftime('%Y', 'now') - 100;
             CREATE VIEW lottery AS SELECT title, random() AS ticket FROM book;"""

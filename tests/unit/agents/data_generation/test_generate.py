@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ STRATEGY = Strategy(
 
 
 def make_database(path: Path) -> Path:
-    with sqlite3.connect(path) as made:
+    with closing(sqlite3.connect(path)) as made, made:
         made.execute("CREATE TABLE thing (name TEXT, degrees INT)")
         made.execute("INSERT INTO thing VALUES ('ice', 0), ('wax', 60), ('iron', 1538)")
     made.close()

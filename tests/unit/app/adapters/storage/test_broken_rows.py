@@ -65,6 +65,7 @@ def read_examples(folder: Path, name: str, content: str) -> list[str]:
         ),
         ('{"a": 1}\n{"a": ' + "-" + "9" * 5_000 + "}\n", r":2: not valid JSON: the number -9{19}… has 5,001 digits"),
         ('{"a": ' + "[" * 5_000 + "]" * 5_000 + '}\n{"a": 1}\n', r":1: not valid JSON: it is nested too deeply\."),
+        ('{"a": ' + "[" * 100 + "]" * 100 + '}\n{"a": 1}\n', r":1: not valid JSON: it is nested too deeply\."),
         ('"a"\n', r":1: expected an object with named fields, found a text\."),
         ("null\n", r":1: expected an object with named fields, found null\."),
         (
