@@ -19,7 +19,7 @@ smoke: $(STAMP)
 	$(BIN)/pada run configs/smoke.yaml --out runs/smoke
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile
 
 test-slow: $(STAMP)
 	$(BIN)/pada models pull $(DEMO_MODELS)

@@ -41,6 +41,7 @@ from pada_agent.graph.state import (
     BranchOutput,
     BranchState,
     PartialState,
+    PrepareState,
     RoundOutput,
     RoundState,
     RunInput,
@@ -59,7 +60,7 @@ def build_graph(connect: Connect) -> StateGraph[Any, Any, Any, Any]:
         connect: turns settings into adapters. Every node calls it.
     """
     builder = StateGraph(RunState, context_schema=RunContext, input_schema=RunInput, output_schema=RunOutput)
-    builder.add_node("prepare", make_prepare(connect))
+    builder.add_node("prepare", make_prepare(connect), input_schema=PrepareState)
     builder.add_node("evaluate_untouched", bind_node("evaluate_untouched", evaluating.evaluate_untouched, connect))
     builder.add_node("review_cost", bind_node("review_cost", reviews.review_cost, connect))
     builder.add_node("fine_tune", bind_node("fine_tune", fine_tuning.fine_tune, connect))

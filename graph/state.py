@@ -9,6 +9,7 @@ from functools import cache
 from typing import Annotated, Any
 
 from langgraph.channels import BaseChannel, EphemeralValue
+from langgraph.managed import RemainingSteps
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
@@ -205,6 +206,13 @@ class RunState(Basis, RunOutput, total=False):
     """Synthetic rows that joined the training data in this iteration."""
     overruled: Annotated[dict[str, dict[str, int]], Merged]
     """Number of rejected rows that a person accepted after all, by iteration and by stage of rejection."""
+
+
+class PrepareState(RunState, total=False):
+    """What the first node reads."""
+
+    remaining_steps: RemainingSteps
+    """Number of LangGraph steps that may follow. The node's configuration does not tell: it names 25 if the caller names no limit."""
 
 
 class AnalysisOutput(Reported, total=False):

@@ -7,7 +7,7 @@ from functools import partial
 from random import Random
 from typing import Any, NamedTuple
 
-from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.runnables import RunnableLambda
 from langgraph.graph import StateGraph
 from langgraph.runtime import get_runtime
 
@@ -32,8 +32,8 @@ from pada_agent.graph.rows import read_protected, read_training
 from pada_agent.graph.run_check import RunCheck, check_everything
 from pada_agent.graph.run_context import RunContext, override_settings
 from pada_agent.graph.spans import span_key
-from pada_agent.graph.state import DataSplits, PartialState, RunInput, RunState, list_channels
-from pada_agent.graph.step_limit import DEFAULT_LIMIT, check_step_limit
+from pada_agent.graph.state import DataSplits, PartialState, PrepareState, RunInput, RunState, list_channels
+from pada_agent.graph.step_limit import check_step_limit
 from pada_agent.graph.storing import put_rows
 from pada_agent.prompts.rendering import check_overrides, check_recipe
 
@@ -57,13 +57,13 @@ def make_prepare(connect: Connect) -> RunnableLambda[Any, PartialState]:
     the run's context, which LangGraph does not keep when a run is resumed.
     """
 
-    def prepare(state: RunState, config: RunnableConfig) -> PartialState:
-        begun = begin(state, config)
+    def prepare(state: PrepareState) -> PartialState:
+        begun = begin(state)
         with naming_input(begun.given), using(connect, begun.settings) as adapters:
             return read_rows(state, begun, adapters)
 
-    async def aprepare(state: RunState, config: RunnableConfig) -> PartialState:
-        begun = await in_thread(begin, state, config)
+    async def aprepare(state: PrepareState) -> PartialState:
+        begun = await in_thread(begin, state)
         with naming_input(begun.given):
             async with using_async(connect, begun.settings) as adapters:
                 return await in_thread(read_rows, state, begun, adapters)
@@ -71,14 +71,14 @@ def make_prepare(connect: Connect) -> RunnableLambda[Any, PartialState]:
     return RunnableLambda(prepare, aprepare, name="prepare")
 
 
-def begin(state: RunState, config: RunnableConfig) -> Begun:
+def begin(state: PrepareState) -> Begun:
     """Find the settings, and whether the run may take as many steps as it needs."""
     started = time.time()
     report_progress(Progress(stage="prepare", done=0, total=1))
     given = find_given(state)
     with naming_input(given):
         settings = resolve_settings(state, given, get_runtime().context)
-        steps = check_step_limit(settings, config.get("recursion_limit", DEFAULT_LIMIT))
+        steps = check_step_limit(settings, state["remaining_steps"] + 1)
     return Begun(given, settings, steps, started)
 
 

@@ -1,5 +1,6 @@
 """A limit of steps is held against what settings allow, before anything is computed."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +58,14 @@ def test_top_up_rounds_and_attempts_count() -> None:
     assert count(loop=few, generation={"max_top_ups": 5}) == count(loop=few, generation={"max_top_ups": 0}) + 20
     assert count(loop=few, quality={"max_regenerations": 5000}) == 4 * 5001 + 2
     assert check_step_limit(RunConfig(), 10_007) == []
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_without_a_limit_langgraphs_own_counts(tmp_path: Path, kind: str) -> None:
+    graph, settings = build_graph(ToyWorld(tmp_path).connect).compile(), make_settings(**ONE)
+    called = {
+        "sync": lambda: graph.invoke({}, context=settings),
+        "async": lambda: asyncio.run(graph.ainvoke({}, context=settings)),
+    }
+    assert count_most_steps(settings) > 25, "what langchain would name"
+    assert not [w for w in called[kind]()["summary"].warnings if "recursion_limit" in w]
