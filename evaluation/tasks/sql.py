@@ -22,8 +22,10 @@ from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.tasks.sql_databases import Databases
 from pada_agent.evaluation.tasks.sql_nesting import Phrase, make_phrase, nest
+from pada_agent.evaluation.tasks.sql_places import find_named
+from pada_agent.evaluation.tasks.sql_properties import ask_for_another
 from pada_agent.evaluation.tasks.sql_questions import find_added, find_dropped, find_recounted, find_turned, follow
-from pada_agent.evaluation.tasks.sql_variations import Varied, find_named, vary
+from pada_agent.evaluation.tasks.sql_variations import SHARE_OF_MORE, vary
 from pada_agent.evaluation.verifiers.sql_result import find_difference
 from pada_agent.evaluation.verifiers.sql_text import (
     begins_as_query,
@@ -45,6 +47,8 @@ SHARE_JOINED = 0.4
 """Share of the tries that join the queries of two rows."""
 SHARE_JOINED_WITHOUT_VALUE = 0.75
 """The same if the question names no value, because then there is little else to change."""
+SHARE_ASKED = 0.4
+"""Share of the other tries that ask for another property of what the question finds."""
 
 
 class Sql(Task):
@@ -173,43 +177,54 @@ class Sql(Task):
     def vary_answer(self, source: Example, others: Sequence[Example], rng: Random) -> Variation:
         """A changed query that returns something and that the question can follow. If none is found, the row's own query.
 
-        Possible changes are other values, another column, the other end of a scale, a list in place of its count or the
-        other way round, the query of one of `others` in place of a value, or this row's query in place of a value of theirs.
+        Possible changes are other values, another column, another property of what is found, the other end of a scale, a
+        list in place of its count or the other way round, the query of one of `others` in place of a value, or this row's
+        query in place of a value of theirs.
         """
         drawn = [others[i] for i in rng.sample(range(len(others)), min(MAX_OTHERS, len(others)))]
         joined = [e for e in drawn if self._database_of(e) == self._database_of(source)]
+        database = self._database_of(source)
         for _ in range(MAX_TRIES):
             share = SHARE_JOINED if find_named(source.answer, _question_of(source)) else SHARE_JOINED_WITHOUT_VALUE
-            base, varied = (
-                self._join(source, joined, rng) if rng.random() < share else (source, self._change(source, rng))
-            )
-            if varied is None or (rough := follow(_question_of(base), base.answer, varied.changes)) is None:
+            made = self._join(source, joined, rng) if rng.random() < share else self._change(source, rng)
+            if made is None:
                 continue
-            found = self._run_reference(self._database_of(source), varied.sql)
-            if isinstance(found, Result) and not self._find_emptiness(self._database_of(source), varied.sql, found):
-                return Variation(fields={"query": varied.sql}, rough_question=rough)
+            question, sql = made
+            found = self._run_reference(database, sql)
+            if isinstance(found, Result) and not self._find_emptiness(database, sql, found):
+                return Variation(fields={"query": sql}, rough_question=question)
         return Variation(fields={"query": source.answer}, rough_question=_question_of(source))
 
-    def _change(self, source: Example, rng: Random) -> Varied | None:
-        database = self._database_of(source)
-        own = self._run_reference(database, source.answer)
-        read = own.tables if isinstance(own, Result) else ()
-        tables = [table for table in self._databases.tables(database) if table.name in read]
+    def _change(self, source: Example, rng: Random) -> tuple[str, str] | None:
+        """The question and the query, changed. None if the question cannot follow."""
+        database, question, sql = self._database_of(source), _question_of(source), source.answer
+        own = self._run_reference(database, sql)
+        if isinstance(own, Failure):
+            return None
+        tables = [table for table in self._databases.tables(database) if table.name in own.tables]
+        another = rng.random() < SHARE_ASKED and ask_for_another(sql, question, tables, rows=own.rows, rng=rng)
+        if another and rng.random() >= SHARE_OF_MORE:
+            return another
+        question, sql = another or (question, sql)
         list_rows = partial(self._databases.list_rows, database)
-        return vary(source.answer, _question_of(source), tables, list_rows=list_rows, rng=rng)
+        varied = vary(sql, question, tables, list_rows=list_rows, rng=rng)
+        followed = varied and follow(question, sql, varied.changes)
+        return (followed, varied.sql) if varied and followed else another or None
 
-    def _join(self, source: Example, others: Sequence[Example], rng: Random) -> tuple[Example, Varied | None]:
-        """The row whose value is replaced by another row's query, and the result. Tries the source's value first, then those of the others."""
+    def _join(self, source: Example, others: Sequence[Example], rng: Random) -> tuple[str, str] | None:
+        """The question and the query of a row whose value is replaced by another row's query: the source's value if possible, else one of the others."""
         database = self._database_of(source)
         tables, list_rows = self._databases.tables(database), partial(self._databases.list_rows, database)
-        phrases = list(filter(None, map(self._phrase, others)))
-        nested = nest(source.answer, _question_of(source), phrases, tables, list_rows=list_rows, rng=rng)
-        if nested or not (own := self._phrase(source)):
-            return source, nested
-        for other in others:
-            if nested := nest(other.answer, _question_of(other), [own], tables, list_rows=list_rows, rng=rng):
-                return other, nested
-        return source, None
+
+        def put_into(base: Example, phrases: Sequence[Phrase]) -> tuple[str, str] | None:
+            nested = nest(base.answer, _question_of(base), phrases, tables, list_rows=list_rows, rng=rng)
+            followed = nested and follow(_question_of(base), base.answer, nested.changes)
+            return (followed, nested.sql) if nested and followed else None
+
+        if made := put_into(source, list(filter(None, map(self._phrase, others)))):
+            return made
+        own = self._phrase(source)
+        return next(filter(None, (put_into(other, [own]) for other in others)), None) if own else None
 
     def _phrase(self, example: Example) -> Phrase | None:
         """What the question asks for, if that is one or more texts."""

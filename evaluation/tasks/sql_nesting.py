@@ -11,24 +11,28 @@ from random import Random
 from typing import NamedTuple
 
 from pada_agent.evaluation.sqlite_reader import Table, Value
-from pada_agent.evaluation.tasks.sql_variations import ListRows, Place, Varied, find_named, names, replace
+from pada_agent.evaluation.tasks.sql_english import AUXILIARIES, PREPOSITIONS, VERBS, pluralize
+from pada_agent.evaluation.tasks.sql_places import ListRows, Place, Varied, find_named, names, replace
 from pada_agent.evaluation.verifiers.sql_text import find_tokens
 
 MAX_CHARACTERS = 450
 """Maximum length of a joined query, because a small student's answers are cut after `max_new_tokens`."""
-VERBS = (
-    "is|are|was|were|has|have|had|does|do|borders?|contains?|crosse?s?|flows?|runs?|traverses?|passe?s|lies?|holds?|lives?|works?"
-    "|plays?|owns?|sells?|buys?|costs?|earns?|pays?|wrote|writes?|won|wins?|made|makes?|took|takes?|gave|gives?|produces?|uses?"
+_WHICH = re.compile(
+    rf"(?:what|which) (?P<what>\w+) (?:(?:{AUXILIARIES}) (?P<by>.+)|(?P<said>(?:{VERBS}) .+))", re.IGNORECASE
 )
-"""Verbs after "which state": what follows can be said of "the state that"."""
-PREPOSITIONS = frozenset({"of", "in", "with", "to", "from", "on", "at", "for", "by", "through"})
-"""A question that ends with one of these has a different word order."""
-_OF_WHICH = re.compile(rf"(?:what|which) (?P<what>\w+) (?P<said>(?:{VERBS}) .+)", re.IGNORECASE)
 _IS_THE = re.compile(
-    r"(?:what|which|who) (?:is|are|was|were) (?P<what>the .+)|(?:name|list|show|give me|tell me|show me) (?P<named>the .+)",
+    r"(?:what|which|who) (?:is|are|was|were) (?P<what>(?:the|our) .+)|(?:name|list|show|give me|tell me|show me) (?P<named>(?:the|our) .+)",
     re.IGNORECASE,
 )
+_WHO = re.compile(rf"who (?P<said>(?:{VERBS}) .+)", re.IGNORECASE)
+_NAMES_OF = re.compile(r"(?i)^(?:the|our) (?:names?|titles?) of ")
+_GIVEN = re.compile(r"\s*select\s+(?:distinct\s+)?(?:\w+\.)?(?P<column>\w+)\s+from\s+(?P<table>\w+)\b", re.IGNORECASE)
 _ASKS_FOR_AMOUNT = re.compile(r"\s*(?:how|what is the (?:total|average|number))\b", re.IGNORECASE)
+
+
+_JOINS = frozenset({"and", "or", "than", "that", "which", "who", "whose", "where", "as", "be", "not"})
+_LAST_WORD = re.compile(r"(\w+)\s+$")
+_NEXT_WORD = re.compile(r"\s+(\w+)")
 
 
 class Phrase(NamedTuple):
@@ -40,22 +44,37 @@ class Phrase(NamedTuple):
     """What the query returns, in lower case."""
 
 
-def word_as_phrase(question: str) -> str | None:
-    """Turn "which state borders the most states" into "the state that borders the most states". None for other forms and other languages."""
+def word_as_phrase(question: str, noun: str = "") -> str | None:
+    """Turn "which state borders the most states" into "the state that borders the most states". None for other forms and other languages.
+
+    Args:
+        noun: what "who" asks for, such as "author". Without it, questions that begin with "who" have no phrase, except "who is the …".
+    """
     asked = " ".join(question.split()).rstrip(" ?.!")
     if asked.rpartition(" ")[2].lower() in PREPOSITIONS:
         return None
-    if found := _OF_WHICH.fullmatch(asked):
-        return f"the {found['what']} that {found['said']}"
+    if found := _WHICH.fullmatch(asked):
+        return f"the {found['what']} that {found['said'] or found['by']}"
     if found := _IS_THE.fullmatch(asked):
-        return re.sub(r"(?i)^the names? of ", "", found["what"] or found["named"])
-    return None
+        return _NAMES_OF.sub("", found["what"] or found["named"])
+    found = _WHO.fullmatch(asked)
+    return f"the {noun} who {found['said']}" if found and noun else None
+
+
+def find_noun(sql: str) -> str:
+    """What a query returns, in the words of the database: "author" for `SELECT author FROM book` and for `SELECT name FROM author`. Empty if unclear."""
+    given = _GIVEN.match(sql)
+    if given is None:
+        return ""
+    column = re.sub(r"(?i)_?(?:name|title|id)$", "", given["column"])
+    return (column or given["table"]).replace("_", " ").lower()
 
 
 def make_phrase(question: str, sql: str, rows: Sequence[tuple[Value, ...]]) -> Phrase | None:
     """The phrase for a question whose query returns `rows`. None if these are not texts of one column, or if the question cannot be reworded."""
     values = tuple(row[0].lower() for row in rows if len(row) == 1 and isinstance(row[0], str))
-    text = word_as_phrase(question)
+    noun = find_noun(sql)
+    text = word_as_phrase(question, noun if len(values) == 1 or not noun else pluralize(noun))
     if not values or len(values) != len(rows) or text is None:
         return None
     return Phrase(text, sql.strip().rstrip(";"), values)
@@ -78,6 +97,10 @@ def nest(
         return None
     operators = [_find_operator(sql, place) for place in places]
     pool = _hold(places[0].column, tables, list_rows, like=places[0].text)
+    name = _find_name(question, places[0], tables, list_rows)
+    takes_several = all(_takes_several(sql, place) for place in places)
+    if name is None:
+        return None
     for phrase in rng.sample(phrases, len(phrases)):
         is_one = len(phrase.values) == 1
         fits = (
@@ -85,7 +108,7 @@ def nest(
             and places[0].text.lower() not in phrase.values
             and not names(phrase.text, places[0].text)
             and _is_of(phrase, pool, tables, list_rows)
-            and (is_one or not _ASKS_FOR_AMOUNT.match(question))
+            and (is_one or (takes_several and not _ASKS_FOR_AMOUNT.match(question)))
         )
         if not fits:
             continue
@@ -101,7 +124,7 @@ def nest(
             ],
         )
         if len(made) <= MAX_CHARACTERS:
-            return Varied(made, ((_find_name(question, places[0], tables), phrase.text),))
+            return Varied(made, ((name, phrase.text),))
     return None
 
 
@@ -111,12 +134,27 @@ def _find_operator(sql: str, place: Place) -> Place | None:
     return Place(before[-1].start, before[-1].end, "=") if before and before[-1].text == "=" else None
 
 
+def _takes_several(sql: str, place: Place) -> bool:
+    """Whether a value may become several: not if that gives a query several rows which is compared as one value, as in `year < (SELECT year …)`."""
+    opened: list[tuple[str, str]] = []
+    texts = [("", 0), *((token.text.lower(), token.start) for token in find_tokens(sql)), ("", 0), ("", 0)]
+    for before, (text, start), _, after in zip(texts, texts[1:], texts[2:], texts[3:], strict=False):
+        if start >= place.start:
+            break
+        if text == "(":
+            opened.append((before[0], after[0]))
+        elif text == ")" and opened:
+            opened.pop()
+    compared = [asked for before, asked in opened if before in ("=", "<", ">")]
+    return all(asked in ("max", "min", "avg", "sum", "count", "total") for asked in compared)
+
+
 def _is_of(phrase: Phrase, pool: frozenset[str], tables: Sequence[Table], list_rows: ListRows) -> bool:
     """Whether the phrase's query returns the same kind of thing as the column whose values are in `pool`, judged by what both columns contain."""
-    given = re.match(r"(?is)select\s+(?:distinct\s+)?(?:\w+\.)?(\w+)\s+from\b", phrase.sql)
+    given = _GIVEN.match(phrase.sql)
     if given is None or not pool.issuperset(phrase.values):
         return False
-    column = _hold(given[1], tables, list_rows, like=phrase.values[0])
+    column = _hold(given["column"], tables, list_rows, like=phrase.values[0])
     return bool(column) and (pool <= column or column <= pool)
 
 
@@ -127,15 +165,39 @@ def _hold(column: str, tables: Sequence[Table], list_rows: ListRows, *, like: st
     return frozenset().union(*(values for values in held if like.lower() in values))
 
 
-def _find_name(question: str, place: Place, tables: Sequence[Table]) -> str:
-    """The value in the question's words, including what says its kind: "the state of Texas", "the Mississippi river"."""
-    kinds = "|".join(
-        {re.escape(t.name) for t in tables} | {re.escape(re.sub(r"(?i)_?(?:name|id)$", "", place.column)) or "-"}
-    )
+def _find_name(question: str, place: Place, tables: Sequence[Table], list_rows: ListRows) -> str | None:
+    """The value in the question's words, including what says its kind: "the state of Texas", "the Mississippi river".
+
+    None if a phrase would not fit there, because the value says of what kind something is: "the longest mystery", "science books".
+    """
+    base = re.escape(re.sub(r"(?i)_?(?:name|title|id)$", "", place.column)) or "-"
+    kinds = "|".join({re.escape(t.name) for t in tables if _has_one(t, place.text, list_rows)} | {base})
     value = r"\s+".join(map(re.escape, place.text.split()))
     found = re.search(
         rf"(?<!\w)(?:(?:(?:the|an?)\s+)?(?:{kinds})\s+(?:of\s+|named\s+|called\s+)?{value}|(?:the\s+)?{value}(?:\s+(?:{kinds}))?)(?!\w)",
         question,
         re.IGNORECASE,
     )
-    return found.group() if found else place.text
+    if found is None:
+        return None
+    before, after = _LAST_WORD.search(question[: found.start()]), _NEXT_WORD.match(question[found.end() :])
+    around = (before and before[1], after and after[1])
+    return found.group() if all(word is None or _may_adjoin(word) for word in around) else None
+
+
+def _has_one(table: Table, value: str, list_rows: ListRows) -> bool:
+    """Whether one row of the table is the thing of that name: a state, but not a city, is called Texas."""
+    own = [c for c in table.columns if identifies(table, c.name)]
+    return any(value.lower() == str(row[0]).lower() for c in own for row in list_rows(table.name, (c.name,)))
+
+
+def identifies(table: Table, column: str) -> bool:
+    """Whether a column holds the names of what the table's rows are: `name`, `title`, and `state_name` in `state`. A reference does not."""
+    base = re.sub(r"_?(?:name|title)$", "", column.lower())
+    return base in ("", table.name.lower()) and column.lower() not in {
+        reference[0].lower() for reference in table.references
+    }
+
+
+def _may_adjoin(word: str) -> bool:
+    return word.lower() in PREPOSITIONS | _JOINS or re.fullmatch(VERBS, word, re.IGNORECASE) is not None

@@ -3,26 +3,18 @@
 import re
 from collections.abc import Sequence
 
-from pada_agent.evaluation.tasks.sql_variations import (
-    COMPARATIVES,
-    COUNTED,
-    ENDS_OF_SCALES,
-    EXTREMES,
-    LISTED,
-    TURNED,
-    as_pattern,
-    as_words,
-    find_named,
-    names,
-)
+from pada_agent.evaluation.tasks.sql_english import COMPARATIVES, ENDS_OF_SCALES, EXTREMES, LIMITS, TURNED, VERBS
+from pada_agent.evaluation.tasks.sql_places import as_pattern, as_words, find_named, names
+from pada_agent.evaluation.tasks.sql_variations import COUNTED, LISTED
 from pada_agent.evaluation.verifiers.sql_text import find_tokens
 
 UPPER, LOWER = map(frozenset, zip(*EXTREMES, *COMPARATIVES, strict=True))
-OTHER_ENDS = (
-    r"[<>≤≥]|(?<!\w)(?:max|min|asc(?:ending)?|desc(?:ending)?|(?:de|in)creasing|revers\w+|sort(?:ed)?|order(?:ed)?\s+by"
-    r"|ordered|in\s+order|ranked|alphabetical\w*|top|bottom|(?:first|last)(?!\s+names?)|\w+est|worst|\w+er\s+than|between"
-    r"|within|after|before|since|until|over|under|exceed\w*|up\s+to)(?!\w)"
+SORTS = (
+    r"max|min|asc(?:ending)?|desc(?:ending)?|(?:de|in)creasing|revers\w+|sort(?:ed)?|order(?:ed)?\s+by|ordered|in\s+order|ranked"
+    r"|alphabetical\w*|top|bottom|(?:first|last)(?!\s+names?)|\w+est|worst"
 )
+COMPARES = r"\w+er\s+than|between|within|after|before|since|until|over|under|exceed\w*|up\s+to"
+OTHER_ENDS = rf"[<>≤≥]|(?<!\w)(?:{SORTS}|{COMPARES})(?!\w)"
 """What else in a question may say an end of a scale or an order, so that the word beside it may mean another part of the query."""
 
 _WORD = re.compile(r"[^\W_]+")
@@ -30,6 +22,10 @@ _END = re.compile(
     rf"(?<!\w)(?:{'|'.join(sorted(ENDS_OF_SCALES, key=len, reverse=True))})(?!\w)".replace(" ", r"\s+"), re.IGNORECASE
 )
 _OTHER_END = re.compile(OTHER_ENDS, re.IGNORECASE)
+_CHOOSES = re.compile(
+    rf"(?<!\w)(?:{SORTS}|{'|'.join(sorted({word for pair in EXTREMES for word in pair}))})(?!\w)", re.IGNORECASE
+)
+"""What makes a list one of the first or the last few, which nobody counts."""
 _HOW_MANY = re.compile(r"(?<!\w)how many(?=\s+(?!times\b)\w)", re.IGNORECASE)
 _NUMBER = re.compile(
     r"(?<!\w)(?:how (?:many|much)|numbers?|count(?:s|ed|ing)?|total|amounts?|sum)(?!\w)", re.IGNORECASE
@@ -40,12 +36,7 @@ _LISTS = re.compile(r"(?:which|what\s+are)\b(?!.*\bhow many\b)", re.IGNORECASE |
 _BEGINNING = r"((?:(?:and|so|well|please|could you tell me|can you tell me|tell me)[ ,]+)?)"
 _THINGS = r"(?:\w+\s+)?\w+(?<![suia])s"
 """Nouns in the plural, with at most one word before them."""
-_WHICH = re.compile(
-    rf"{_BEGINNING}(?=(?:which|what)\s+{_THINGS}\s+(?:are|were|have|had|do|did|can|border|contain|cross|flow|run|traverse|pass|lie"
-    r"|hold|live|work|play|own|sell|buy|cost|earn|pay|wrote|write|won|win|made|make|took|take|gave|give|produce|use|belong|need"
-    r"|start|end|offer|serve|teach|study|attend|join|visit|order|rent|speak|exist)\b)",
-    re.IGNORECASE,
-)
+_WHICH = re.compile(rf"{_BEGINNING}(?=(?:which|what)\s+{_THINGS}\s+(?:{VERBS})\b)", re.IGNORECASE)
 _WHAT_ARE = re.compile(
     rf"{_BEGINNING}(?:what|which)\s+are\s+(?:all\s+)?the\s+({_THINGS})(?=\s+(?:in|on|at|with|without|from|that|which|whose|along)\b)",
     re.IGNORECASE,
@@ -120,7 +111,7 @@ def _recount(question: str, now: str) -> str | None:
     if now == LISTED:
         made, n = _HOW_MANY.subn("which", question)
         return made if n == 1 and not _NUMBER.search(made) else None
-    if _NUMBER.search(question) or _END.search(question) or _OTHER_END.search(question):
+    if _NUMBER.search(question) or _CHOOSES.search(question):
         return None
     if found := _WHICH.match(question):
         return f"{found[1]}how many {question[found.end(1) :].split(None, 1)[1]}"
@@ -146,6 +137,8 @@ def find_recounted(question: str, rough: str, sql: str) -> str | None:
 
 def _turn(question: str, sql: str, was: str) -> str | None:
     """Replace the one word for an end of a scale by its opposite. None if there is no such word, or several, or it is of another kind than `was`."""
+    if was in ("<", ">") and (turned := _turn_limit(question, sql)):
+        return turned
     found = list(_END.finditer(question))
     if len(found) != 1 or found[0].group().lower() in sql.lower():
         return None
@@ -159,7 +152,22 @@ def _turn(question: str, sql: str, was: str) -> str | None:
     if word.endswith(("er", "more", "less")) and not names(after, "than"):
         return None
     opposite = _find_opposite(word, COMPARATIVES if was in ("<", ">") else EXTREMES)
+    if word == "oldest" and names(before, "who"):
+        opposite = "youngest"
     return opposite and before + opposite + after
+
+
+def _turn_limit(question: str, sql: str) -> str | None:
+    """Replace "after" by "before", or the other way round, directly before the value that the query compares with. None if there is more to turn."""
+    values = "|".join(as_pattern(place.text) for place in find_named(sql, question))
+    words = "|".join(word for pair in LIMITS for word in pair)
+    found = list(re.finditer(rf"(?<!\w)({words})(?=\s+(?:the\s+year\s+)?(?:{values}))", question, re.IGNORECASE))
+    if not values or len(found) != 1:
+        return None
+    start, end = found[0].span()
+    rest = f"{question[:start]}\0{question[end:]}"
+    opposite = _find_opposite(found[0].group().lower(), LIMITS)
+    return None if not opposite or _END.search(rest) or _OTHER_END.search(rest) else rest.replace("\0", opposite)
 
 
 def _find_opposite(word: str, pairs: Sequence[tuple[str, str]]) -> str | None:

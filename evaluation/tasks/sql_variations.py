@@ -4,59 +4,36 @@ A small writer that is asked for a query of its own copies the one it sees or in
 a time, uses only what the database has, and knows what it changed. The writer then only has to word the question.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 from random import Random
-from typing import NamedTuple
 
-from pada_agent.evaluation.sqlite_reader import Column, Table, Value
+from pada_agent.evaluation.sqlite_reader import Table
+from pada_agent.evaluation.tasks.sql_columns import change_column
+from pada_agent.evaluation.tasks.sql_english import TURNED
+from pada_agent.evaluation.tasks.sql_places import (
+    COMPARISONS,
+    ListRows,
+    Place,
+    Varied,
+    find_named,
+    is_name,
+    is_numeric,
+    names,
+    replace,
+    says,
+)
 from pada_agent.evaluation.verifiers.sql_text import Token, find_tokens
 
-TURNED = {"max": "MIN", "min": "MAX", "asc": "DESC", "desc": "ASC", "<": ">", ">": "<"}
-"""One end of a scale mapped to the other."""
-EXTREMES = (
-    *(("largest", "smallest"), ("biggest", "smallest"), ("greatest", "smallest"), ("longest", "shortest")),
-    *(("highest", "lowest"), ("most", "least"), ("most", "fewest"), ("maximum", "minimum"), ("newest", "oldest")),
-    ("latest", "earliest"),
-)
-"""Words for the upper and the lower end that `MAX`, `MIN` or `ORDER BY` finds. The first pair that contains a word gives its opposite."""
-COMPARATIVES = (
-    *(("larger", "smaller"), ("bigger", "smaller"), ("greater", "smaller"), ("longer", "shorter"), ("more", "fewer")),
-    *(("higher", "lower"), ("more", "less"), ("above", "below"), ("at least", "at most")),
-)
-"""The same for `>` and `<`."""
-ENDS_OF_SCALES = frozenset(word for pair in (*EXTREMES, *COMPARATIVES) for word in pair)
 LISTED, COUNTED = "LIST", "COUNT"
 """What `change_count` was and is asked for: the things themselves, or their number."""
 _GATHERS = frozenset(
     {"group", "order", "having", "limit", "offset", "union", "intersect", "except", "window", "with", "values"}
 )
 """What may come behind a query's `FROM`, so that it does more than list what it finds."""
-COMPARISONS = frozenset({"=", "<", ">", "!", "like", "is"})
+_ENDS_ORDER = frozenset({"limit", "offset", ";"})
 SHARE_OF_MORE = 0.35
 """Probability that a query with one change gets a further kind of change, for each kind."""
-
-ListRows = Callable[[str, tuple[str, ...]], Sequence[tuple[Value, ...]]]
-"""Returns rows of these columns of a table."""
-
-
-class Varied(NamedTuple):
-    """A changed query and how it was made."""
-
-    sql: str
-    changes: tuple[tuple[str, str], ...]
-    """Pairs of what was there before and what is there now."""
-
-
-class Place(NamedTuple):
-    """Part of a query that can be replaced."""
-
-    start: int
-    end: int
-    text: str
-    column: str = ""
-    """The column that a value is compared with."""
 
 
 def vary(sql: str, question: str, tables: Sequence[Table], *, list_rows: ListRows, rng: Random) -> Varied | None:
@@ -92,7 +69,7 @@ def change_values(
     """
     places = find_named(sql, question)
     others = [token for token in find_tokens(sql) if token.start not in {p.start for p in places}]
-    if any(_says(token, place.text) for token in others for place in places):
+    if any(says(token, place.text) for token in others for place in places):
         return None
     columns = list(dict.fromkeys(p.column.lower() for p in places))
     if not places or not all(columns):
@@ -113,46 +90,6 @@ def change_values(
     return Varied(replace(sql, replaced), tuple((was, now) for (_, was), now in exchanged.items()))
 
 
-def change_column(sql: str, question: str, tables: Sequence[Table], *, rng: Random) -> Varied | None:
-    """Replace a column that is not compared with a value by another column of the same table.
-
-    A column that is only returned, as in `SELECT capital FROM`, may become one of any kind; otherwise a number stays a
-    number. If a query looks for an end of a scale, a column such as `lowest_point` is kept, because its question
-    expresses both in one word. A column is also kept if its name may be a verb, as in "name all cities", or is part of
-    another name or text in the query. None if the question names a column that the query does not use, as in
-    "population density" for `density`.
-    """
-    tokens = list(find_tokens(sql))
-    words = {token.text.lower() for token in tokens if token.is_word}
-    has_end = not words.isdisjoint(TURNED)
-    if any(c.name.lower() not in words and names(question, as_words(c.name)) for t in tables for c in t.columns):
-        return None
-    compared = {p.column.lower() for p in find_values(sql)}
-    options = []
-    for table, column in _list_columns(tables):
-        places = [token for token in tokens if token.is_word and token.text.lower() == column.name.lower()]
-        if not places or column.name.lower() in compared:
-            continue
-        said = as_words(column.name)
-        if _asks_to(said, question) or any(_says(token, said) for token in tokens if token not in places):
-            continue
-        is_given = len(places) == 1 and _is_given(places[0], tokens)
-        options += [
-            (column, other, places)
-            for other in table.columns
-            if other.name.lower() not in words
-            and len(other.values) > 1
-            and other.name.isidentifier()
-            and not (has_end and (_says_end(column.name) or _says_end(other.name)))
-            and (is_given or _is_numeric(other) == _is_numeric(column))
-        ]
-    if not options:
-        return None
-    column, other, places = rng.choice(options)
-    replaced = [(Place(p.start, p.end, p.text), other.name) for p in places]
-    return Varied(replace(sql, replaced), ((column.name, as_words(other.name)),))
-
-
 def turn_end(sql: str, question: str) -> Varied | None:
     """The smallest in place of the largest, or fewer in place of more. None if several parts of the query could be meant.
 
@@ -166,6 +103,9 @@ def turn_end(sql: str, question: str) -> Varied | None:
     if len(worded) != 1 or (worded[0] in compared and len(compared) > 1):
         return None
     token = tokens[worded[0]]
+    if token.text.lower() == "order":
+        end = _find_end_of_key(tokens, worded[0])
+        return Varied(f"{sql[:end]} DESC{sql[end:]}", (("ASC", "DESC"),)) if end else None
     turned = TURNED.get(token.text.lower())
     if turned is None:
         return None
@@ -188,59 +128,13 @@ def change_count(sql: str, tables: Sequence[Table]) -> Varied | None:
         return None
     column = asked[-1].text.strip('"`[]').lower()
     found = [c for table in tables for c in table.columns if c.name.lower() == column]
-    if not found or any(map(_is_numeric, found)):
+    if not found or any(map(is_numeric, found)):
         return None
     text = sql[asked[0].start : asked[-1].end]
     rest = sql[tokens[end_of_asked].end if is_count else asked[-1].end :]
     made = text if is_count else f"COUNT({text})"
     changes = ((COUNTED, LISTED) if is_count else (LISTED, COUNTED),)
     return Varied(f"{sql[: tokens[1].start]}{made}{rest}", changes)
-
-
-def find_values(sql: str) -> list[Place]:
-    """Texts and numbers that a column is compared with."""
-    tokens = list(find_tokens(sql))
-    found = []
-    for place, token in enumerate(tokens):
-        is_text = token.text[0] == "'" and len(token.text) > 1 and token.text[-1] == "'"
-        if not (is_text or token.text[0].isdigit()):
-            continue
-        before = place - 1
-        while before >= 0 and tokens[before].text.lower() in COMPARISONS:
-            before -= 1
-        if 0 <= before < place - 1 and _is_name(tokens[before]):
-            text = token.text[1:-1].replace("''", "'") if is_text else token.text
-            found.append(Place(token.start, token.end, text, tokens[before].text.strip('"`[]')))
-    return found
-
-
-def find_named(sql: str, question: str) -> list[Place]:
-    """The values that the question names."""
-    return [place for place in find_values(sql) if names(question, place.text)]
-
-
-def names(question: str, value: str) -> bool:
-    """Whether a question contains a value as words of its own, ignoring case. Numbers may have separators."""
-    texts = [question, re.sub(r"(?<=\d)[,' ](?=\d{3})", "", question)]
-    return any(re.search(as_pattern(value), text, re.IGNORECASE) for text in texts)
-
-
-def as_pattern(value: str) -> str:
-    """A regular expression for a value as words of its own: not "salem" in "winston-salem", and not 20 in "2.20" or "2020-05-20"."""
-    words = r"\s+".join(map(re.escape, value.split()))
-    return rf"(?<![\w-])(?<!\d[.,:/'’]){words}(?!\w|-\w|[.,:/'’]\d)"
-
-
-def replace(sql: str, replaced: Sequence[tuple[Place, str]]) -> str:
-    """The query with these places replaced by other texts."""
-    for place, text in sorted(replaced, key=lambda pair: -pair[0].start):
-        sql = sql[: place.start] + text + sql[place.end :]
-    return sql
-
-
-def as_words(name: str) -> str:
-    """A column's name as a question would say it."""
-    return name.replace("_", " ")
 
 
 def _draw_together(columns: Sequence[str], tables: Sequence[Table], list_rows: ListRows, rng: Random) -> dict[str, str]:
@@ -252,13 +146,6 @@ def _draw_together(columns: Sequence[str], tables: Sequence[Table], list_rows: L
             ]
             return dict(zip(columns, map(str, rng.choice(rows)), strict=True)) if rows else {}
     return {}
-
-
-def _list_columns(tables: Sequence[Table]) -> list[tuple[Table, Column]]:
-    """The columns whose names occur in only one table."""
-    every = [(table, column) for table in tables for column in table.columns]
-    n = [column.name.lower() for _, column in every]
-    return [(table, column) for table, column in every if n.count(column.name.lower()) == 1]
 
 
 def _list_values(column: str, tables: Sequence[Table], *, like: str) -> list[str]:
@@ -283,6 +170,18 @@ def _is_end(tokens: Sequence[Token], place: int) -> bool:
     return text in TURNED
 
 
+def _find_end_of_key(tokens: Sequence[Token], order: int) -> int | None:
+    """Where the only sort key of an `ORDER BY` ends. None if there are several keys, or something unusual behind it."""
+    depth = tokens[order].depth
+    key = list(
+        takewhile(
+            lambda t: t.depth > depth or (t.depth == depth and t.text.lower() not in _ENDS_ORDER), tokens[order + 2 :]
+        )
+    )
+    is_one = bool(key) and not any(t.depth == depth and t.text.lower() in (",", "collate", "nulls") for t in key)
+    return key[-1].end if is_one else None
+
+
 def _compares_named(tokens: Sequence[Token], place: int, question: str) -> bool:
     """Whether the question names the values before and after a comparison. True if both are columns or queries."""
     after = place + 1
@@ -292,42 +191,10 @@ def _compares_named(tokens: Sequence[Token], place: int, question: str) -> bool:
     return all(names(question, text.strip("'")) for text in sides if text[0] == "'" or text[0].isdigit())
 
 
-def _says(token: Token, text: str) -> bool:
-    """Whether a name or a text in a query contains these words."""
-    return names(as_words(token.text), text)
-
-
-def _asks_to(verb: str, question: str) -> bool:
-    """Whether a question begins a request with this word, as in "name all cities". In "name of all cities" it is a noun."""
-    begins = r"(?:^|[.:;!?,]|\b(?:please|you|to|and|then)\b)\s*"
-    return re.search(rf"{begins}{as_pattern(verb)}(?!\s+(?:of|for)\b)", question, re.IGNORECASE) is not None
-
-
-def _says_end(column: str) -> bool:
-    return not ENDS_OF_SCALES.isdisjoint(column.lower().split("_"))
-
-
-def _is_numeric(column: Column) -> bool:
-    values = [value for value in column.values if value is not None]
-    return bool(values) and all(isinstance(value, int | float) for value in values)
-
-
-def _is_given(token: Token, tokens: Sequence[Token]) -> bool:
-    """Whether a column is returned unchanged: listed after SELECT and outside any function."""
-    place = tokens.index(token)
-    if place >= 2 and tokens[place - 1].text == ".":
-        place -= 2
-    return place > 0 and tokens[place - 1].text.lower() in ("select", "distinct")
-
-
 def _is_column(tokens: Sequence[Token]) -> bool:
     """Whether tokens are `name`, `table.name` or `DISTINCT name`, and nothing else."""
     rest = [token for place, token in enumerate(tokens) if place or token.text.lower() != "distinct"]
-    return len(rest) in (1, 3) and all(_is_name(t) if place % 2 == 0 else t.text == "." for place, t in enumerate(rest))
-
-
-def _is_name(token: Token) -> bool:
-    return token.is_word or token.text[0] in '"`['
+    return len(rest) in (1, 3) and all(is_name(t) if place % 2 == 0 else t.text == "." for place, t in enumerate(rest))
 
 
 def _quote(value: str, *, like: str) -> str:

@@ -38,6 +38,10 @@ def join(sql: str, question: str, *phrases: Phrase) -> tuple[str, str | None] | 
         ("Which state borders the most states?", "the state that borders the most states"),
         ("what states have a city named austin", "the states that have a city named austin"),
         ("what is the longest river", "the longest river"),
+        ("Who is our youngest author?", "our youngest author"),
+        ("what is our newest book", "our newest book"),
+        ("which books did Ann publish in 1987", "the books that Ann publish in 1987"),
+        ("who wrote Moss", None),
         ("name the lakes of michigan", "the lakes of michigan"),
         ("what are the names of the rivers in ohio", "the rivers in ohio"),
         ("what state is columbus the capital of", None),
@@ -48,6 +52,13 @@ def join(sql: str, question: str, *phrases: Phrase) -> tuple[str, str | None] | 
 )
 def test_a_question_as_words_that_another_can_hold(question: str, phrase: str | None) -> None:
     assert word_as_phrase(question) == phrase
+
+
+def test_who_is_called_after_what_the_query_returns() -> None:
+    one = make_phrase("Who wrote Moss?", "SELECT author FROM book WHERE title = 'Moss'", [("Ann",)])
+    two = make_phrase("who lives there", "SELECT name FROM member WHERE town = 'x'", [("Ann",), ("Ben",)])
+    assert one and one.text == "the author who wrote Moss"
+    assert two and two.text == "the members who lives there"
 
 
 @pytest.mark.parametrize("rows", [[], [("ohio", "maine")], [(3,)], [("ohio",), (None,)]])
@@ -75,6 +86,24 @@ def test_a_phrase_takes_the_place_of_all_words_that_name_a_value(named: str) -> 
     assert made and made[1] == "the city that the largest state has as capital"
 
 
+@pytest.mark.parametrize(
+    ("question", "made"),
+    [
+        ("who lives in texas?", "who lives in the largest state?"),
+        ("texas has which capital", "the largest state has which capital"),
+        ("which texas towns are there", None),
+        ("what is the largest texas", None),
+        ("what is the capital of east texas", None),
+        ("what is the river of texas", "what is the river of the largest state"),
+    ],
+)
+def test_a_phrase_does_not_take_the_place_of_a_word_that_belongs_to_its_neighbour(
+    question: str, made: str | None
+) -> None:
+    joined = join(CAPITAL, question, Phrase("the largest state", LARGEST, ("ohio",)))
+    assert (joined and joined[1]) == made
+
+
 def test_several_values_are_looked_for_in_a_list_and_never_counted_together() -> None:
     named = Phrase("the states that have a city", "SELECT DISTINCT state_name FROM city", ("ohio", "maine"))
     assert join(CAPITAL, "what is the capital of texas", named) == (
@@ -82,6 +111,27 @@ def test_several_values_are_looked_for_in_a_list_and_never_counted_together() ->
         "what is the capital of the states that have a city",
     )
     assert join(CAPITAL, "how many people live in texas", named) is None
+
+
+@pytest.mark.parametrize(
+    ("inner", "joins"),
+    [
+        ("area < (SELECT area FROM state WHERE state_name = 'texas')", False),
+        ("area = (SELECT MAX(area) FROM state WHERE state_name = 'texas')", True),
+        ("capital IN (SELECT capital FROM state WHERE state_name = 'texas')", True),
+        ("(1 < 2) AND state_name = 'texas'", True),
+        (
+            "area > (SELECT area FROM state WHERE capital IN (SELECT capital FROM state WHERE state_name = 'texas'))",
+            False,
+        ),
+    ],
+)
+def test_several_values_are_not_put_where_one_is_compared(inner: str, joins: bool) -> None:
+    several = Phrase("the states that have a city", "SELECT DISTINCT state_name FROM city", ("ohio", "maine"))
+    sql, question = f"SELECT state_name FROM state WHERE {inner}", "which states go with texas"
+    assert (join(sql, question, several) is not None) == joins
+    one = Phrase("the largest state", LARGEST, ("ohio",))
+    assert join(sql, question, one)
 
 
 @pytest.mark.parametrize(

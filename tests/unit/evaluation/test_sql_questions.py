@@ -65,6 +65,30 @@ def test_a_word_is_turned_only_if_it_alone_says_an_end_of_that_kind(
 
 
 @pytest.mark.parametrize(
+    ("question", "rough"),
+    [
+        ("who joined after 2018?", "who joined before 2018?"),
+        ("who joined before the year 2018", "who joined after the year 2018"),
+        ("who is over 2018", "who is under 2018"),
+        ("who joined after Ann, in 2018", None),
+        ("who joined after 2018, sorted by name", None),
+        ("who joined after 2018 and has the most books", None),
+        ("who joined after 2018 and left before 2018", None),
+    ],
+)
+def test_a_limit_is_turned_only_directly_before_its_value(question: str, rough: str | None) -> None:
+    assert follow(question, "SELECT name FROM member WHERE joined > 2018", [(">", "<")]) == rough
+
+
+def test_people_are_young_and_things_are_new() -> None:
+    sql = "SELECT name FROM t ORDER BY born"
+    assert follow("who is the oldest member", sql, [("ORDER", "DESC")]) is None
+    assert follow("who is the oldest member", sql, [("ASC", "DESC")]) == "who is the youngest member"
+    assert follow("what is the oldest book", sql, [("ASC", "DESC")]) == "what is the newest book"
+    assert follow("who is the youngest", sql, [("DESC", "ASC")]) == "who is the oldest"
+
+
+@pytest.mark.parametrize(
     ("question", "rough", "turned"),
     [
         ("which state has the smallest area", "what is the largest state", "smallest"),
@@ -118,6 +142,10 @@ def test_a_question_for_a_number_becomes_one_for_a_list(counting: str, listing: 
     ("listing", "counting"),
     [
         ("what states border iowa", "how many states border iowa"),
+        ("which books came out after 1990", "how many books came out after 1990"),
+        ("which lakes are larger than 500", "how many lakes are larger than 500"),
+        ("which books did Ann write?", "how many books did Ann write?"),
+        ("which books are the oldest", None),
         ("Which small towns have a lake?", "how many small towns have a lake?"),
         ("what are the major cities in iowa", "how many major cities are there in iowa"),
         ("please tell me what are all the lakes that cross it", None),

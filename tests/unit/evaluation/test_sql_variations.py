@@ -8,17 +8,9 @@ import pytest
 from pada_agent.core.records import Example
 from pada_agent.evaluation.sqlite_reader import Column, Table
 from pada_agent.evaluation.task import ROUGH_QUESTION
-from pada_agent.evaluation.tasks.sql_variations import (
-    COUNTED,
-    LISTED,
-    Varied,
-    change_column,
-    change_count,
-    change_values,
-    names,
-    turn_end,
-    vary,
-)
+from pada_agent.evaluation.tasks.sql_columns import change_column
+from pada_agent.evaluation.tasks.sql_places import Varied, find_named, names
+from pada_agent.evaluation.tasks.sql_variations import COUNTED, LISTED, change_count, change_values, turn_end, vary
 from tests.unit.evaluation.test_tasks_sql import QUESTION, make_database, read, row, task
 
 CITY = Table(
@@ -67,7 +59,6 @@ def test_values_of_two_columns_come_from_one_row_of_their_table() -> None:
     [
         ("SELECT name FROM city WHERE population > 500", "what are the major cities"),
         ("SELECT name FROM city", "name all cities"),
-        ("SELECT name FROM city WHERE name IN ('austin')", "is there an austin"),
         ("SELECT name FROM city WHERE upper(name) = 'AUSTIN'", "is there an austin"),
         ("SELECT name FROM city WHERE name = 'austin", "an open quotation about austin"),
         ("SELECT name FROM city WHERE area > 2.5 LIMIT 2.5", "2.5 cities larger than 2.5"),
@@ -79,6 +70,27 @@ def test_values_of_two_columns_come_from_one_row_of_their_table() -> None:
 )
 def test_nothing_is_exchanged_that_the_question_does_not_name_or_no_column_holds(sql: str, question: str) -> None:
     assert values(sql, question) is None
+
+
+@pytest.mark.parametrize(
+    ("condition", "question", "changed"),
+    [
+        ("name IN ('austin', 'boston')", "austin or boston", {"austin", "boston"}),
+        ("name NOT IN ('austin')", "all but austin", {"austin"}),
+        ("population BETWEEN 100 AND 2000", "between 100 and 2000", {"100", "2000"}),
+        (
+            "c.population between 100 and 2000 AND name = 'austin'",
+            "austin between 100 and 2000",
+            {"100", "2000", "austin"},
+        ),
+        ("name IN (SELECT name FROM city LIMIT 3)", "3 of them", set()),
+        ("population + 5 > 20 - 10", "5 and 10", set()),
+    ],
+)
+def test_values_in_lists_and_ranges_are_compared_with_their_column(
+    condition: str, question: str, changed: set[str]
+) -> None:
+    assert {place.text for place in find_named(f"SELECT area FROM city c WHERE {condition}", question)} == changed
 
 
 def test_a_column_that_is_given_becomes_any_other_and_one_that_is_compared_one_of_its_kind() -> None:
@@ -109,6 +121,33 @@ def test_no_column_is_exchanged_whose_name_is_a_verb_in_the_question(question: s
     sql = "SELECT name FROM city WHERE state = 'texas'"
     made = [change_column(sql, question, [CITY], rng=Random(seed)) for seed in range(10)]
     assert any(made) == is_changed
+
+
+@pytest.mark.parametrize(
+    ("sql", "question", "columns"),
+    [
+        ("SELECT born FROM person WHERE name = 'Ann'", "when was Ann born", set()),
+        ("SELECT born FROM person WHERE name = 'Ann'", "in what born was Ann", set()),
+        ("SELECT town FROM person WHERE name = 'Ann'", "what is the town of Ann", {"born", "country", "height"}),
+        ("SELECT town FROM person WHERE name = 'Ann'", "in which town does Ann live", {"country"}),
+        ("SELECT town FROM person WHERE name = 'Ann'", "which town called Ann", set()),
+        ("SELECT MAX(born) FROM person", "what is the born of the youngest", set()),
+        ("SELECT MAX(born) FROM person", "what is the largest born", {"height"}),
+        (
+            "SELECT born FROM person ORDER BY height LIMIT 1",
+            "what is the born of the shortest person",
+            {"town", "country"},
+        ),
+    ],
+)
+def test_a_column_is_exchanged_only_where_the_question_still_makes_sense(
+    sql: str, question: str, columns: set[str]
+) -> None:
+    kinds: dict[str, tuple[str | int, ...]] = {"name": ("Ann", "Ben"), "town": ("x", "y"), "country": ("x", "y")}
+    kinds |= {"born": (1970, 1980), "height": (150, 160)}
+    table = Table(name="person", columns=tuple(Column(name=n, type="", key=0, values=v) for n, v in kinds.items()))
+    made = (change_column(sql, question, [table], rng=Random(seed)) for seed in range(60))
+    assert {now for found in made if found for _, now in found.changes} - {"name"} == columns
 
 
 def test_no_column_is_exchanged_whose_name_is_part_of_another() -> None:
@@ -164,7 +203,16 @@ def test_no_column_is_exchanged_that_says_an_end_or_that_the_question_names_othe
         ("SELECT name FROM city GROUP BY name HAVING COUNT(*) < 5 ORDER BY name DESC", None),
         ("SELECT name FROM city GROUP BY name ORDER BY COUNT(*) DESC, area DESC LIMIT 1", None),
         ("SELECT MAX(area), MIN(area) FROM city", None),
-        ("SELECT name FROM city ORDER BY area LIMIT 1", None),
+        ("SELECT name FROM city ORDER BY area LIMIT 1", "SELECT name FROM city ORDER BY area DESC LIMIT 1"),
+        ("SELECT name FROM city ORDER BY MAX(1, area);", None),
+        ("SELECT name FROM city ORDER BY abs(area - 5)", "SELECT name FROM city ORDER BY abs(area - 5) DESC"),
+        (
+            "SELECT * FROM (SELECT name FROM city ORDER BY area)",
+            "SELECT * FROM (SELECT name FROM city ORDER BY area DESC)",
+        ),
+        ("SELECT name FROM city ORDER BY area, name LIMIT 1", None),
+        ("SELECT name FROM city ORDER BY area NULLS LAST", None),
+        ("SELECT name FROM city ORDER BY", None),
     ],
 )
 def test_one_end_becomes_the_other_if_the_query_has_no_further_one(sql: str, turned: str | None) -> None:

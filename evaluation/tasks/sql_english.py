@@ -1,0 +1,62 @@
+"""The English words with which code changes questions: ends of a scale, verbs and prepositions. In other languages, values and columns alone are changed."""
+
+TURNED = {"max": "MIN", "min": "MAX", "asc": "DESC", "desc": "ASC", "<": ">", ">": "<"}
+"""One end of a scale mapped to the other."""
+EXTREMES = (
+    *(("largest", "smallest"), ("biggest", "smallest"), ("greatest", "smallest"), ("longest", "shortest")),
+    *(("highest", "lowest"), ("most", "least"), ("most", "fewest"), ("maximum", "minimum"), ("newest", "oldest")),
+    *(("latest", "earliest"), ("youngest", "oldest")),
+)
+"""Words for the upper and the lower end that `MAX`, `MIN` or `ORDER BY` finds. The first pair that contains a word gives its opposite."""
+COMPARATIVES = (
+    *(("larger", "smaller"), ("bigger", "smaller"), ("greater", "smaller"), ("longer", "shorter"), ("more", "fewer")),
+    *(("higher", "lower"), ("more", "less"), ("above", "below"), ("at least", "at most")),
+)
+"""The same for `>` and `<`."""
+LIMITS = (("after", "before"), ("over", "under"))
+"""The same for `>` and `<`, directly before the value: "after 1990"."""
+OF_ONE_MEASURE = frozenset(
+    {"longest", "shortest", "newest", "oldest", "latest", "earliest", "youngest"}
+    | {"longer", "shorter", "after", "before"}
+)
+"""Words that say what is measured, so that they do not fit another column: the newest book is not the one with the most pages."""
+ENDS_OF_SCALES = frozenset(word for pair in (*EXTREMES, *COMPARATIVES) for word in pair)
+AUXILIARIES = "do|does|did"
+VERBS = (
+    rf"is|are|was|were|has|have|had|can|{AUXILIARIES}|appear(?:s|ed)?|arrived?|attend(?:s|ed)?|begins?|began|belong(?:s|ed)?"
+    r"|border(?:s|ed)?|borrow(?:s|ed)?|bought|buys?|call(?:s|ed)?|comes?|came|contain(?:s|ed)?|costs?|cross(?:es|ed)?|earn(?:s|ed)?"
+    r"|end(?:s|ed)?|exist(?:s|ed)?|flows?|gave|gives?|goes|go|went|held|holds?|join(?:s|ed)?|leaves?|left|lends?|lent|lies?|lives?|lived"
+    r"|made|makes?|moved?|needs?|offer(?:s|ed)?|open(?:s|ed)?|order(?:s|ed)?|owns?|owned|pass(?:es|ed)?|pays?|paid|plays?|played"
+    r"|produced?|produces|publish(?:es|ed)?|rent(?:s|ed)?|runs?|ran|sells?|sold|sends?|sent|serves?|served|speaks?|start(?:s|ed)?"
+    r"|stud(?:y|ies|ied)|takes?|took|taught|teach(?:es)?|traverses?|uses?|used|visit(?:s|ed)?|weighs?|wins?|won|works?|worked|writes?|wrote"
+)
+"""Verbs after "which state": what follows can be said of "the state that"."""
+PREPOSITIONS = frozenset(
+    {
+        "of",
+        "in",
+        "with",
+        "to",
+        "from",
+        "on",
+        "at",
+        "for",
+        "by",
+        "through",
+        "over",
+        "about",
+        "after",
+        "before",
+        "without",
+    }
+    | {"near", "into", "across", "along", "under", "within", "inside", "around", "called", "named"}
+)
+
+
+def pluralize(noun: str) -> str:
+    """The regular English plural of a column's name: "populations", "countries", "branches". A plural stays as it is."""
+    if noun.endswith("s") and not noun.endswith("ss"):
+        return noun
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
