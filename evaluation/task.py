@@ -88,6 +88,8 @@ class Task(ABC):
     """Whether rows are about a database file. On a server, the settings have to name it."""
     offers_options: ClassVar[bool] = False
     """Whether every row has options for a solver to choose from."""
+    makes_answers: ClassVar[bool] = False
+    """Whether `vary_answer` makes answers, with their questions in rough words."""
     turns_on_a_word: ClassVar[bool] = False
     """Whether questions that differ in one word are different questions, such as `largest` and `smallest`. Only
     identical ones then count as repeats.

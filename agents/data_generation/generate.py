@@ -132,9 +132,13 @@ def generate_drafts(
 ) -> list[Draft] | NoReply:
     """Have the assigned rows written in one LLM call. A rejected row is shown with its last version and the advice on it.
 
+    Without a call if code has made the questions too, and the settings keep them as they are.
+
     Args:
         training: the rows that `generation.n_shown_labels` shows some of.
     """
+    if not (settings.reword or feedback) and all(a.rough_question is not None for a in assignments):
+        return [draft_by_code(a, batch, attempt=attempt, task=task) for a in assignments]
     call = plan_call(batch, assignments, feedback=feedback, task=task, settings=settings, seed=seed, training=training)
     reply = try_ask(
         generator.knowing(call.own_template).ask,
@@ -151,6 +155,13 @@ def generate_drafts(
         return reply
     drafts = _to_drafts(reply.items, batch, assignments, attempt=attempt, call_key=reply.call_keys[-1])
     return [d.model_copy(update={"fields": {**call.copied.get(d.row, {}), **d.fields}}) for d in drafts]
+
+
+def draft_by_code(assignment: Assignment, batch: Batch, *, attempt: int, task: Task) -> Draft:
+    """The row with the answer and the question that code made."""
+    made = {task.question_field: assignment.rough_question or ""}
+    fields = {**task.show(assignment.source), **_fixed_by_code(assignment), **made}
+    return Draft(row=assignment.row, fields=fields, provenance=_trace(assignment, batch, attempt=attempt))
 
 
 class WritingCall(NamedTuple):
@@ -281,16 +292,20 @@ def _to_drafts(
         Draft(
             row=item.row - 1,
             fields={name: str(value).strip() for name, value in item.model_dump(exclude={"row"}).items()},
-            provenance=Provenance(
-                branch=batch.branch,
-                iteration=batch.iteration,
-                batch_id=batch.id,
-                attempt=attempt,
-                source_id=by_row[item.row - 1].source.id,
-                row=item.row - 1,
-                strategy_id=batch.strategy.strategy.id if batch.strategy else None,
-                call_key=call_key,
-            ),
+            provenance=_trace(by_row[item.row - 1], batch, attempt=attempt, call_key=call_key),
         )
         for item in items
     ]
+
+
+def _trace(assignment: Assignment, batch: Batch, *, attempt: int, call_key: str = "") -> Provenance:
+    return Provenance(
+        branch=batch.branch,
+        iteration=batch.iteration,
+        batch_id=batch.id,
+        attempt=attempt,
+        source_id=assignment.source.id,
+        row=assignment.row,
+        strategy_id=batch.strategy.strategy.id if batch.strategy else None,
+        call_key=call_key,
+    )

@@ -135,6 +135,12 @@ def offers_choices(config: RunConfig) -> bool:
     return find_task_kind(config.task.name).offers_options or bool(config.task.labels)
 
 
+def asks_writer(config: RunConfig) -> bool:
+    """Whether the first attempt at a row costs a call: not if code makes answer and question, and the writer does not reword it."""
+    generation = config.generation
+    return generation.reword or not (generation.vary_answers and find_task_kind(config.task.name).makes_answers)
+
+
 def count_folds(config: RunConfig) -> int:
     """Number of fine-tunings for out-of-fold errors, at most: `auto` needs them if the student writes its answers and has learned its rows."""
     generation = config.generation
@@ -270,7 +276,10 @@ def _count_calls(
     one = {
         "analyst": sum(analyst, Usage()),
         "generator": _usage(
-            config.models.generator, written.n_calls * attempts, each + _count_real(config, counts), each
+            config.models.generator,
+            written.n_calls * (attempts if asks_writer(config) else attempts - 1),
+            each + _count_real(config, counts),
+            each,
         ),
         "judge": _count_judging(config, written, row_tokens=row, attempts=attempts),
     }

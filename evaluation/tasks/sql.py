@@ -75,6 +75,7 @@ class Sql(Task):
     variety = "Each new query asks the database for something else."
     stop = (";\n",)
     reads_database = True
+    makes_answers = True
     turns_on_a_word = True
     default_instruction: ClassVar[str] = "Write one SQLite query that answers the question."
 

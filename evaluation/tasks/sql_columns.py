@@ -13,6 +13,7 @@ from pada_agent.evaluation.tasks.sql_places import (
     as_words,
     find_values,
     is_numeric,
+    is_sayable,
     names,
     replace,
     says,
@@ -94,6 +95,7 @@ def change_column(sql: str, question: str, tables: Sequence[Table], *, rng: Rand
             if other.name.lower() not in words
             and len(other.values) > 1
             and other.name.isidentifier()
+            and is_sayable(other)
             and not (has_end and (_says_end(column.name) or _says_end(other.name)))
             and (is_given or is_numeric(other) == is_numeric(column))
             and not (is_text and (is_numeric(column) or is_numeric(other)))

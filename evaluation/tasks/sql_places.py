@@ -83,6 +83,11 @@ def is_numeric(column: Column) -> bool:
     return bool(values) and all(isinstance(value, int | float) for value in values)
 
 
+def is_sayable(column: Column) -> bool:
+    """Whether a question can name a column as a noun: not `born`, `opened` or `returned`."""
+    return re.search(r"(?:(?<!e)ed|born)$", column.name, re.IGNORECASE) is None
+
+
 def is_name(token: Token) -> bool:
     return token.is_word or token.text[0] in '"`['
 

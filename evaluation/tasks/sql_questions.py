@@ -152,9 +152,13 @@ def _turn(question: str, sql: str, was: str) -> str | None:
     if word.endswith(("er", "more", "less")) and not names(after, "than"):
         return None
     opposite = _find_opposite(word, COMPARATIVES if was in ("<", ">") else EXTREMES)
-    if word == "oldest" and names(before, "who"):
+    if word == "oldest" and _IS_ALIVE.search(sql):
         opposite = "youngest"
     return opposite and before + opposite + after
+
+
+_IS_ALIVE = re.compile(r"born|birth|(?<![a-z])ages?(?![a-z])|(?<![a-z])dob(?![a-z])", re.IGNORECASE)
+"""A query about the age of people or animals, of which the oldest is the opposite of the youngest."""
 
 
 def _turn_limit(question: str, sql: str) -> str | None:

@@ -405,6 +405,29 @@ def test_for_an_answer_that_code_made_only_the_question_is_asked(tmp_path: Path)
         settings=GenerationConfig(),
     )
     assert draft.fields == {"query": assigned.given["query"], "question": "something new"}
+    (by_code,) = generate_drafts(
+        batch,
+        [assigned],
+        attempt=1,
+        feedback=[],
+        task=task,
+        generator=PromptedModel(ScriptedModel(reply)),
+        settings=GenerationConfig(reword=False),
+    )
+    assert by_code.fields == {"query": assigned.given["query"], "question": "what is the highest temperature"}
+    assert len(asked) == 1, "no call"
+    assert by_code.provenance == draft.provenance.model_copy(update={"call_key": ""})
+    sent_back = [Feedback(row=0, draft="question: what is the highest temperature", advice="say it in other words")]
+    (reworded,) = generate_drafts(
+        batch,
+        [assigned],
+        attempt=2,
+        feedback=sent_back,
+        task=task,
+        generator=PromptedModel(ScriptedModel(reply)),
+        settings=GenerationConfig(reword=False),
+    )
+    assert reworded.fields["question"] == "something new" and len(asked) == 2, "what a judge sent back is worded anew"
     assert "what is the highest temperature" in asked[0] and "melting" in asked[0] and "CREATE TABLE" not in asked[0]
     (plain,) = assign_rows(batch, [source], {}, task=task, seed=0)
     assert plain.rough_question is None and "query" not in plain.given

@@ -57,6 +57,24 @@ def test_a_method_is_not_charged_for_what_it_does_not_ask() -> None:
     assert (low["analyst"].n_calls, low["generator"].n_calls, low["judge"].n_calls) == (0, 100, 0), "one row a call"
 
 
+@pytest.mark.parametrize(
+    ("task", "settings", "is_asked"),
+    [
+        ("sql", {"generation.reword": False}, False),
+        ("sql", {}, True),
+        ("sql", {"generation.reword": False, "generation.vary_answers": False}, True),
+        ("exact_match", {"generation.reword": False}, True),
+    ],
+)
+def test_rows_made_by_code_cost_no_calls_unless_they_are_sent_back(
+    task: str, settings: dict[str, Any], is_asked: bool
+) -> None:
+    plain = apply_settings(CONFIG, {"task.name": task}, origin="test")
+    estimate = estimate_run(apply_settings(plain, settings, origin="test"), COUNTS)
+    n_least, n_most = estimate.low["generator"].n_calls, estimate.high["generator"].n_calls
+    assert (n_least, n_most) == ((20, 120) if is_asked else (0, 90))
+
+
 def test_the_students_work() -> None:
     estimate = estimate_run(CONFIG, COUNTS)
     assert estimate.training_sequences == 2 * (3 * 100 + (1 + 2) * 50)
