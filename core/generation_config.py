@@ -38,8 +38,8 @@ class GenerationConfig(Settings):
     vary_answers: bool = True
     """For tasks whose correct answers can be built by code, let code vary the answers, so that the writer only words the questions. For `sql`, code
     changes the query of a training row (other values, another column, another property of what is found, lowest instead of highest, a list instead
-    of its count, another row's query in place of a value; docs/sql.md) and runs it on the database. If false, the writer writes both, as in the paper and in the other published methods
-    (docs/adr/0015)."""
+    of its count, another row's query in place of a value) or makes a simple one on the same tables, and runs it on the database (docs/sql.md). If
+    false, the writer writes both, as in the paper and in the other published methods (docs/adr/0015)."""
     reword: bool = True
     """Whether the writer rewords the questions that code made along with varied answers (`vary_answers`). Without it, they are used as they are: no
     call, right, in the words of the training questions, and now and then clumsy. A strong writer words more naturally; a weak one also changes

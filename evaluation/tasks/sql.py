@@ -20,11 +20,13 @@ from pada_agent.evaluation.task import ROUGH_QUESTION, DraftProblem, OpenQuestio
 from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns, tell_turns, whole_question
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
+from pada_agent.evaluation.tasks.sql_canonical import find_style, make_canonical
 from pada_agent.evaluation.tasks.sql_databases import Databases
+from pada_agent.evaluation.tasks.sql_english import are_english
 from pada_agent.evaluation.tasks.sql_nesting import Phrase, make_phrase, nest
 from pada_agent.evaluation.tasks.sql_places import find_named
 from pada_agent.evaluation.tasks.sql_properties import ask_for_another
-from pada_agent.evaluation.tasks.sql_questions import find_added, find_dropped, find_recounted, find_turned, follow
+from pada_agent.evaluation.tasks.sql_questions import find_slip, follow
 from pada_agent.evaluation.tasks.sql_variations import SHARE_OF_MORE, vary
 from pada_agent.evaluation.verifiers.sql_result import find_difference
 from pada_agent.evaluation.verifiers.sql_text import (
@@ -47,6 +49,8 @@ SHARE_JOINED = 0.4
 """Share of the tries that join the queries of two rows."""
 SHARE_JOINED_WITHOUT_VALUE = 0.75
 """The same if the question names no value, because then there is little else to change."""
+SHARE_CANONICAL = 0.35
+"""Share of the tries that make a simple query from the tables alone."""
 SHARE_ASKED = 0.4
 """Share of the other tries that ask for another property of what the question finds."""
 
@@ -180,14 +184,18 @@ class Sql(Task):
 
         Possible changes are other values, another column, another property of what is found, the other end of a scale, a
         list in place of its count or the other way round, the query of one of `others` in place of a value, or this row's
-        query in place of a value of theirs.
+        query in place of a value of theirs. Or the query is a simple one on the same tables (`sql_canonical`).
         """
         drawn = [others[i] for i in rng.sample(range(len(others)), min(MAX_OTHERS, len(others)))]
         joined = [e for e in drawn if self._database_of(e) == self._database_of(source)]
-        database = self._database_of(source)
+        database, alike = self._database_of(source), [source, *joined]
+        is_english = are_english([_question_of(e) for e in alike])
         for _ in range(MAX_TRIES):
             share = SHARE_JOINED if find_named(source.answer, _question_of(source)) else SHARE_JOINED_WITHOUT_VALUE
-            made = self._join(source, joined, rng) if rng.random() < share else self._change(source, rng)
+            if is_english and rng.random() < SHARE_CANONICAL:
+                made = self._make_canonical(source, alike, rng)
+            else:
+                made = self._join(source, joined, rng) if rng.random() < share else self._change(source, rng)
             if made is None:
                 continue
             question, sql = made
@@ -195,6 +203,15 @@ class Sql(Task):
             if isinstance(found, Result) and not self._find_emptiness(database, sql, found):
                 return Variation(fields={"query": sql}, rough_question=question)
         return Variation(fields={"query": source.answer}, rough_question=_question_of(source))
+
+    def _make_canonical(self, source: Example, alike: Sequence[Example], rng: Random) -> tuple[str, str] | None:
+        """A simple query on the tables that the row's own query reads, in the style of the queries in `alike`."""
+        database = self._database_of(source)
+        own, every = self._run_reference(database, source.answer), self._databases.tables(database)
+        if isinstance(own, Failure):
+            return None
+        tables = [table for table in every if table.name in own.tables]
+        return make_canonical(tables, every, find_style([e.answer for e in alike]), rng)
 
     def _change(self, source: Example, rng: Random) -> tuple[str, str] | None:
         """The question and the query, changed. None if the question cannot follow."""
@@ -250,7 +267,7 @@ class Sql(Task):
         if begins_as_query(extract_sql(question)):
             return DraftProblem(reason="field 'question' holds a query: ask in plain words")
         rough = to_nfc(given.get(ROUGH_QUESTION, question))
-        if rough != question and (slip := _find_slip(question, rough, sql)):
+        if rough != question and (slip := find_slip(question, rough, sql)):
             if rough == _question_of(source):
                 return DraftProblem(reason=slip)
             question = rough
@@ -375,16 +392,3 @@ class Sql(Task):
 
 def _question_of(example: Example) -> str:
     return str(example.reference["question"])
-
-
-def _find_slip(question: str, rough: str, sql: str) -> str | None:
-    """What the rough question asks for and its wording does not, in words. None if nothing was lost."""
-    if dropped := find_dropped(question, rough, sql):
-        return f"the question has to name {dropped!r}, which the query looks for"
-    if turned := find_turned(question, rough):
-        return f"the question says {turned!r}, and the query looks for the opposite"
-    if added := find_added(question, rough):
-        return f"the question also says {added!r}, which the query does not look for"
-    if wanted := find_recounted(question, rough, sql):
-        return f"the question asks for {wanted}, and the query gives {'a number' if wanted == 'a list' else 'a list'}"
-    return None

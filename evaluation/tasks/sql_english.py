@@ -1,5 +1,8 @@
 """The English words with which code changes questions: ends of a scale, verbs and prepositions. In other languages, values and columns alone are changed."""
 
+import re
+from collections.abc import Sequence
+
 TURNED = {"max": "MIN", "min": "MAX", "asc": "DESC", "desc": "ASC", "<": ">", ">": "<"}
 """One end of a scale mapped to the other."""
 EXTREMES = (
@@ -51,6 +54,14 @@ PREPOSITIONS = frozenset(
     }
     | {"near", "into", "across", "along", "under", "within", "inside", "around", "called", "named"}
 )
+
+
+_ENGLISH = re.compile(r"\b(?:what|which|who|whose|how|when|where|the|list|show)\b", re.IGNORECASE)
+
+
+def are_english(questions: Sequence[str]) -> bool:
+    """Whether most of these questions are in English."""
+    return sum(_ENGLISH.search(question) is not None for question in questions) > len(questions) / 2
 
 
 def pluralize(noun: str) -> str:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from random import Random
 
-from pada_agent.evaluation.sqlite_reader import Column, Table, Value
+from pada_agent.evaluation.sqlite_reader import Table, Value
+from pada_agent.evaluation.tasks.sql_canonical import is_time
 from pada_agent.evaluation.tasks.sql_english import pluralize
 from pada_agent.evaluation.tasks.sql_nesting import find_noun, identifies, word_as_phrase
 from pada_agent.evaluation.tasks.sql_places import as_words, find_values, is_numeric, is_sayable, names
@@ -54,7 +55,7 @@ def ask_for_another(
     prefix = asked["column"][: -len(asked["name"])]
     is_list = len(rows) > 1 and len(set(rows)) == len(rows) and _CHOOSES.isdisjoint(outermost)
     if is_list and is_numeric(column) and rng.random() < SHARE_GATHERED:
-        function = rng.choice([name for name in _GATHERED if name != "SUM" or not _is_time(column)])
+        function = rng.choice([name for name in _GATHERED if name != "SUM" or not is_time(column)])
         made, wanted = (
             f"{function}({prefix}{column.name})",
             f"what is the {_GATHERED[function]} {as_words(column.name)}",
@@ -64,8 +65,3 @@ def ask_for_another(
         made = f"{prefix}{column.name}"
         wanted = f"what is the {words}" if len(rows) == 1 else f"what are the {pluralize(words)}"
     return f"{wanted} of {phrase}", f"{sql[: asked.start('column')]}{made}{sql[asked.end('column') :]}"
-
-
-def _is_time(column: Column) -> bool:
-    """Whether all values may be years, which nobody adds up."""
-    return all(isinstance(value, int) and 1000 <= value <= 2200 for value in column.values if value is not None)

@@ -180,3 +180,16 @@ def _find_opposite(word: str, pairs: Sequence[tuple[str, str]]) -> str | None:
 
 def _list_ends(text: str) -> list[str]:
     return [" ".join(found.group().lower().split()) for found in _END.finditer(text)]
+
+
+def find_slip(question: str, rough: str, sql: str) -> str | None:
+    """What the rough question asks for and its wording does not, in words. None if nothing was lost."""
+    if dropped := find_dropped(question, rough, sql):
+        return f"the question has to name {dropped!r}, which the query looks for"
+    if turned := find_turned(question, rough):
+        return f"the question says {turned!r}, and the query looks for the opposite"
+    if added := find_added(question, rough):
+        return f"the question also says {added!r}, which the query does not look for"
+    if wanted := find_recounted(question, rough, sql):
+        return f"the question asks for {wanted}, and the query gives {'a number' if wanted == 'a list' else 'a list'}"
+    return None

@@ -1,5 +1,7 @@
 """Queries made from a query: what is changed, what is kept, and questions that have to fit."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -271,13 +273,15 @@ def test_a_query_with_two_ends_keeps_both_as_its_question_does(tmp_path: Path) -
     varied = [task(tmp_path).vary_answer(source, [source], Random(seed)) for seed in range(20)]
     assert any(made.fields["query"] != sql for made in varied)
     for made in varied:
-        assert "price > " in made.fields["query"] and made.fields["query"].endswith(" DESC")
-        assert "more than" in made.rough_question and "descending" in made.rough_question
+        if made.rough_question.startswith("Show"):  # the others are made from the tables alone
+            assert "price > " in made.fields["query"] and made.fields["query"].endswith(" DESC")
+            assert "more than" in made.rough_question and "descending" in made.rough_question
 
 
 def test_a_query_with_nothing_to_change_is_asked_again_in_other_words(tmp_path: Path) -> None:
-    make_database(tmp_path / "books.sqlite")
-    fields = {"question": "how many authors are there", "sql": "SELECT COUNT(*) FROM author"}
+    with closing(sqlite3.connect(tmp_path / "books.sqlite")) as database, database:
+        database.executescript("CREATE TABLE log (day TEXT); INSERT INTO log VALUES ('2024-01-01');")
+    fields = {"question": "how many days are there", "sql": "SELECT COUNT(*) FROM log"}
     varied = task(tmp_path).vary_answer(task(tmp_path).read(row(tmp_path, **fields)), [], Random(0))
     assert (varied.fields, varied.rough_question) == ({"query": fields["sql"]}, fields["question"])
 

@@ -1,0 +1,267 @@
+"""Makes simple queries from the tables alone, each with a question in plain, fixed words: "how many books with genre poetry are there". Pure functions.
+
+What a training set of a few dozen rows leaves out is mostly of this kind: one table, one condition, a count or an
+extreme. The fixed words are the canonical utterances of Wang et al. 2015 (Building a Semantic Parser Overnight), which
+somebody then says in other words.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import NamedTuple
+
+from pada_agent.evaluation.sqlite_reader import Column, Table
+from pada_agent.evaluation.tasks.sql_english import pluralize
+from pada_agent.evaluation.tasks.sql_nesting import identifies
+from pada_agent.evaluation.tasks.sql_places import as_words, is_numeric, is_sayable
+
+SHARE_OF_CONDITIONS = 0.5
+"""Probability that an extreme or an average is asked for some rows of the table only."""
+MAX_CHARACTERS, MAX_DIGITS = 40, 9
+"""Maximum length of a text and of a number that a question names."""
+
+
+class Asked(NamedTuple):
+    """A query and its question."""
+
+    question: str
+    sql: str
+
+
+class Style(NamedTuple):
+    """How the user's own queries say what can be said in several ways."""
+
+    counts_rows: bool
+    """`COUNT(*)` rather than `COUNT(name)`."""
+    sorts: bool
+    """`ORDER BY area DESC LIMIT 1` rather than `WHERE area = (SELECT MAX(area) …)`."""
+
+
+class _Condition(NamedTuple):
+    words: str
+    """What follows the noun, such as "with genre poetry" or "born after 1980"."""
+    sql: str
+
+
+def find_style(queries: Sequence[str]) -> Style:
+    texts = [re.sub(r"\(\s+", "(", " ".join(query.lower().split())) for query in queries]
+    n_sorted = sum(" order by " in text for text in texts)
+    return Style(
+        counts_rows=sum("count(*)" in t for t in texts)
+        >= sum(re.search(r"count\((?!\*)", t) is not None for t in texts),
+        sorts=n_sorted >= sum(re.search(r"= ?\(select (?:max|min)\(", t) is not None for t in texts),
+    )
+
+
+def make_canonical(tables: Sequence[Table], every: Sequence[Table], style: Style, rng: Random) -> Asked | None:
+    """A query on one of the tables, and its question. None if none of the tables has anything to ask for.
+
+    Args:
+        tables: the tables to ask about.
+        every: all tables of the database, for references.
+    """
+    usable = [table for table in tables if _list_things(table) and _is_plain(table.name)]
+    if not usable:
+        return None
+    table = rng.choice(usable)
+    thing = rng.choice(_list_things(table))
+    forms: list[Callable[[], Asked | None]] = [
+        lambda: _list(table, thing, every, rng),
+        lambda: _count(table, thing, every, style, rng),
+        lambda: _look_up(table, thing, rng),
+        lambda: _find_extreme(table, thing, every, style, rng),
+        lambda: _gather(table, thing, every, rng),
+        lambda: _count_each(table, thing, style, rng),
+    ]
+    return next(filter(None, (form() for form in rng.sample(forms, len(forms)))), None)
+
+
+def _list(table: Table, thing: Column, every: Sequence[Table], rng: Random) -> Asked | None:
+    condition = _draw_condition(table, thing, every, rng)
+    if condition is None:
+        return None
+    begin = rng.choice(["what are", "list"])
+    question = f"{begin} the {_name_things(table, thing)} {condition.words}"
+    return Asked(question, f"SELECT {_select(table, thing)} FROM {table.name} WHERE {condition.sql}")
+
+
+def _count(table: Table, thing: Column, every: Sequence[Table], style: Style, rng: Random) -> Asked | None:
+    condition = _draw_condition(table, thing, every, rng) if rng.random() < 0.8 else None
+    counted = "*" if style.counts_rows else thing.name
+    words, where = (f" {condition.words}", f" WHERE {condition.sql}") if condition else ("", "")
+    return Asked(
+        f"how many {pluralize(as_words(table.name))}{words} are there",
+        f"SELECT COUNT({counted}) FROM {table.name}{where}",
+    )
+
+
+def _look_up(table: Table, thing: Column, rng: Random) -> Asked | None:
+    wanted = [c for c in _list_known(table) if c != thing]
+    values = _list_sayable(thing)
+    if not wanted or not values or not identifies(table, thing.name):
+        return None
+    column, value = rng.choice(wanted), rng.choice(values)
+    words = as_words(column.name).lower()
+    question = f"what is the {words} of {value}" if is_sayable(column) else f"when was {value} {words}"
+    return Asked(question, f"SELECT {column.name} FROM {table.name} WHERE {thing.name} = {_quote(value)}")
+
+
+def _find_extreme(table: Table, thing: Column, every: Sequence[Table], style: Style, rng: Random) -> Asked | None:
+    scales = [c for c in _list_known(table) if c != thing and is_numeric(c)]
+    if not scales or not identifies(table, thing.name):
+        return None
+    scale, is_most = rng.choice(scales), rng.random() < 0.5
+    condition = _draw_condition(table, thing, every, rng, but=scale) if rng.random() < SHARE_OF_CONDITIONS else None
+    words, where = (f" {condition.words}", f" WHERE {condition.sql}") if condition else ("", "")
+    noun, said = _singularize(as_words(table.name)), as_words(scale.name).lower()
+    most, least = ("latest", "earliest") if is_time(scale) else ("largest", "smallest")
+    if is_sayable(scale):
+        question = f"which {noun}{words} has the {most if is_most else least} {said}"
+    else:
+        question = f"which {noun}{words} was {said} {'last' if is_most else 'first'}"
+    if style.sorts:
+        sql = f"SELECT {thing.name} FROM {table.name}{where} ORDER BY {scale.name}{' DESC' if is_most else ''} LIMIT 1"
+    else:
+        end = f"(SELECT {'MAX' if is_most else 'MIN'}({scale.name}) FROM {table.name}{where})"
+        also = f" AND {condition.sql}" if condition else ""
+        sql = f"SELECT {thing.name} FROM {table.name} WHERE {scale.name} = {end}{also}"
+    return Asked(question, sql)
+
+
+def _gather(table: Table, thing: Column, every: Sequence[Table], rng: Random) -> Asked | None:
+    amounts = [c for c in _list_known(table) if c != thing and is_numeric(c) and is_sayable(c) and not is_time(c)]
+    if not amounts:
+        return None
+    amount = rng.choice(amounts)
+    function, word = rng.choice([("AVG", "average"), ("SUM", "total"), ("MAX", "largest"), ("MIN", "smallest")])
+    condition = _draw_condition(table, thing, every, rng, but=amount) if rng.random() < SHARE_OF_CONDITIONS else None
+    words, where = (f" {condition.words}", f" WHERE {condition.sql}") if condition else ("", "")
+    return Asked(
+        f"what is the {word} {as_words(amount.name).lower()} of the {pluralize(as_words(table.name))}{words}",
+        f"SELECT {function}({amount.name}) FROM {table.name}{where}",
+    )
+
+
+def _count_each(table: Table, thing: Column, style: Style, rng: Random) -> Asked | None:
+    kinds = [
+        c
+        for c in _list_known(table)
+        if _list_sayable(c) and is_sayable(c) and not identifies(table, c.name) and _is_shared(table, thing, c)
+    ]
+    if not kinds:
+        return None
+    kind, counted = rng.choice(kinds), "*" if style.counts_rows else thing.name
+    noun, things = as_words(kind.name).lower(), pluralize(as_words(table.name))
+    if rng.random() < 0.5:
+        sql = f"SELECT {kind.name}, COUNT({counted}) FROM {table.name} GROUP BY {kind.name}"
+        return Asked(f"how many {things} are there for each {noun}", sql)
+    word, order = rng.choice([("most", " DESC"), ("fewest", "")])
+    sql = f"SELECT {kind.name} FROM {table.name} GROUP BY {kind.name} ORDER BY COUNT({counted}){order} LIMIT 1"
+    return Asked(f"which {noun} has the {word} {things}", sql)
+
+
+def _draw_condition(
+    table: Table, thing: Column, every: Sequence[Table], rng: Random, *, but: Column | None = None
+) -> _Condition | None:
+    """A condition on a column that holds neither the things asked for nor what they are compared by."""
+    columns = [c for c in table.columns if c not in (thing, but) and len(c.values) > 1 and _is_plain(c.name)]
+    for column in rng.sample(columns, len(columns)):
+        far = _refer(table, column, every)
+        if far and rng.random() < 0.5:
+            other, key = far
+            inner = _draw_condition(other, key, (), rng)
+            if inner:
+                noun = _singularize(as_words(column.name).lower())
+                sql = f"{column.name} IN (SELECT {key.name} FROM {other.name} WHERE {inner.sql})"
+                return _Condition(f"whose {noun} is one of the {pluralize(as_words(other.name))} {inner.words}", sql)
+        if column in _list_known(table) and _is_shared(table, thing, column) and (found := _compare(column, rng)):
+            return found
+    return None
+
+
+def _compare(column: Column, rng: Random) -> _Condition | None:
+    words = as_words(column.name).lower()
+    if is_numeric(column):
+        short = [text for v in column.values if v is not None and len(text := str(v)) <= MAX_DIGITS]
+        if not short:
+            return None
+        value = rng.choice(short)
+        sign, over = rng.choice(
+            [(">", "after"), ("<", "before")] if is_time(column) else [(">", "over"), ("<", "under")]
+        )
+        said = f"{words} {over} {value}"
+        return _Condition(said if not is_sayable(column) else f"with {said}", f"{column.name} {sign} {value}")
+    values = _list_sayable(column)
+    if not values or not is_sayable(column):
+        return None
+    value = rng.choice(values)
+    return _Condition(f"with {words} {value}", f"{column.name} = {_quote(value)}")
+
+
+def _refer(table: Table, column: Column, every: Sequence[Table]) -> tuple[Table, Column] | None:
+    """The table and the column that a column refers to."""
+    for own, name, key in table.references:
+        other = next((t for t in every if t.name.lower() == name.lower()), None)
+        if own.lower() == column.name.lower() and other is not None and other != table:
+            keys = [c for c in other.columns if (c.name.lower() == key.lower() if key else c.key == 1)]
+            if keys:
+                return other, keys[0]
+    return None
+
+
+def _list_things(table: Table) -> list[Column]:
+    """The columns that name what a table is about: its rows; if they have no names, what they refer to."""
+    own = [c for c in table.columns if identifies(table, c.name) and _list_sayable(c)]
+    referring = {name.lower() for name, _, _ in table.references}
+    return own or [c for c in table.columns if c.name.lower() in referring and _list_sayable(c)]
+
+
+def _list_known(table: Table) -> list[Column]:
+    """The columns with several values that people know: not the numbers that rows go by."""
+    referring = {name.lower() for name, _, _ in table.references}
+    return [
+        c
+        for c in table.columns
+        if len(c.values) > 1
+        and _is_plain(c.name)
+        and not re.search(r"(?:^|_)id$|[a-z]I[Dd]$", c.name)
+        and not (is_numeric(c) and (c.key or c.name.lower() in referring))
+    ]
+
+
+def _is_shared(table: Table, thing: Column, column: Column) -> bool:
+    """Whether several things may have the same text: a state, but not a capital, is that of several cities."""
+    return is_numeric(column) or not identifies(table, thing.name) or len(column.values) < len(thing.values)
+
+
+def _name_things(table: Table, thing: Column) -> str:
+    things = pluralize(as_words(table.name))
+    return things if identifies(table, thing.name) else f"{pluralize(as_words(thing.name).lower())} of the {things}"
+
+
+def _select(table: Table, thing: Column) -> str:
+    return thing.name if identifies(table, thing.name) else f"DISTINCT {thing.name}"
+
+
+def _list_sayable(column: Column) -> list[str]:
+    """The texts of a column, if it holds texts only. Dates and codes are no names."""
+    texts = [value for value in column.values if isinstance(value, str)]
+    named = [text for text in texts if 0 < len(text) <= MAX_CHARACTERS and text.isprintable() and not text[0].isdigit()]
+    return named if len(named) == len([v for v in column.values if v is not None]) else []
+
+
+def is_time(column: Column) -> bool:
+    """Whether all values may be years, which nobody adds up."""
+    return all(isinstance(value, int) and 1000 <= value <= 2200 for value in column.values if value is not None)
+
+
+def _singularize(noun: str) -> str:
+    return noun[:-1] if noun.endswith("s") and not noun.endswith("ss") else noun
+
+
+def _is_plain(name: str) -> bool:
+    return name.isidentifier()
+
+
+def _quote(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
