@@ -211,7 +211,12 @@ class Sql(Task):
         if isinstance(own, Failure):
             return None
         tables = [table for table in every if table.name in own.tables]
-        return make_canonical(tables, every, find_style([e.answer for e in alike]), rng)
+        style = find_style([e.answer for e in alike])
+        return make_canonical(tables, every, style, rng, is_true=partial(self._is_true, database))
+
+    def _is_true(self, database: Path, sql: str) -> bool:
+        found = self._run_reference(database, sql)
+        return isinstance(found, Result) and found.rows == ((1,),)
 
     def _change(self, source: Example, rng: Random) -> tuple[str, str] | None:
         """The question and the query, changed. None if the question cannot follow."""

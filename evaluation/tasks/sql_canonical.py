@@ -53,23 +53,26 @@ def find_style(queries: Sequence[str]) -> Style:
     )
 
 
-def make_canonical(tables: Sequence[Table], every: Sequence[Table], style: Style, rng: Random) -> Asked | None:
+def make_canonical(
+    tables: Sequence[Table], every: Sequence[Table], style: Style, rng: Random, *, is_true: Callable[[str], bool]
+) -> Asked | None:
     """A query on one of the tables, and its question. None if none of the tables has anything to ask for.
 
     Args:
         tables: the tables to ask about.
         every: all tables of the database, for references.
+        is_true: whether a query returns 1.
     """
-    usable = [table for table in tables if _list_things(table) and _is_plain(table.name)]
+    usable = [(table, things) for table in tables if _is_plain(table.name) and (things := _list_things(table, is_true))]
     if not usable:
         return None
-    table = rng.choice(usable)
-    thing = rng.choice(_list_things(table))
+    table, things = rng.choice(usable)
+    thing = rng.choice(things)
     forms: list[Callable[[], Asked | None]] = [
         lambda: _list(table, thing, every, rng),
         lambda: _count(table, thing, every, style, rng),
         lambda: _look_up(table, thing, rng),
-        lambda: _find_extreme(table, thing, every, style, rng),
+        lambda: _find_extreme(table, thing, every, style, rng, is_true),
         lambda: _gather(table, thing, every, rng),
         lambda: _count_each(table, thing, style, rng),
     ]
@@ -87,7 +90,7 @@ def _list(table: Table, thing: Column, every: Sequence[Table], rng: Random) -> A
 
 def _count(table: Table, thing: Column, every: Sequence[Table], style: Style, rng: Random) -> Asked | None:
     condition = _draw_condition(table, thing, every, rng) if rng.random() < 0.8 else None
-    counted = "*" if style.counts_rows else thing.name
+    counted = _say_counted(table, thing, style)
     words, where = (f" {condition.words}", f" WHERE {condition.sql}") if condition else ("", "")
     return Asked(
         f"how many {pluralize(as_words(table.name))}{words} are there",
@@ -96,7 +99,7 @@ def _count(table: Table, thing: Column, every: Sequence[Table], style: Style, rn
 
 
 def _look_up(table: Table, thing: Column, rng: Random) -> Asked | None:
-    wanted = [c for c in _list_known(table) if c != thing]
+    wanted = [c for c in _list_known(table) if c != thing and (is_sayable(c) or is_time(c))]
     values = _list_sayable(thing)
     if not wanted or not values or not identifies(table, thing.name):
         return None
@@ -106,11 +109,15 @@ def _look_up(table: Table, thing: Column, rng: Random) -> Asked | None:
     return Asked(question, f"SELECT {column.name} FROM {table.name} WHERE {thing.name} = {_quote(value)}")
 
 
-def _find_extreme(table: Table, thing: Column, every: Sequence[Table], style: Style, rng: Random) -> Asked | None:
-    scales = [c for c in _list_known(table) if c != thing and is_numeric(c)]
+def _find_extreme(
+    table: Table, thing: Column, every: Sequence[Table], style: Style, rng: Random, is_true: Callable[[str], bool]
+) -> Asked | None:
+    scales = [c for c in _list_known(table) if c != thing and is_numeric(c) and (is_sayable(c) or is_time(c))]
     if not scales or not identifies(table, thing.name):
         return None
-    scale, is_most = rng.choice(scales), rng.random() < 0.5
+    scale = rng.choice(scales)
+    is_whole = not style.sorts or is_true(f"SELECT COUNT(*) = COUNT({scale.name}) FROM {table.name}")
+    is_most = rng.random() < 0.5 or not is_whole  # sorted upwards, NULL comes first
     condition = _draw_condition(table, thing, every, rng, but=scale) if rng.random() < SHARE_OF_CONDITIONS else None
     words, where = (f" {condition.words}", f" WHERE {condition.sql}") if condition else ("", "")
     noun, said = _singularize(as_words(table.name)), as_words(scale.name).lower()
@@ -150,7 +157,7 @@ def _count_each(table: Table, thing: Column, style: Style, rng: Random) -> Asked
     ]
     if not kinds:
         return None
-    kind, counted = rng.choice(kinds), "*" if style.counts_rows else thing.name
+    kind, counted = rng.choice(kinds), _say_counted(table, thing, style)
     noun, things = as_words(kind.name).lower(), pluralize(as_words(table.name))
     if rng.random() < 0.5:
         sql = f"SELECT {kind.name}, COUNT({counted}) FROM {table.name} GROUP BY {kind.name}"
@@ -181,6 +188,8 @@ def _draw_condition(
 
 def _compare(column: Column, rng: Random) -> _Condition | None:
     words = as_words(column.name).lower()
+    if not is_sayable(column) and not is_time(column):
+        return None
     if is_numeric(column):
         short = [text for v in column.values if v is not None and len(text := str(v)) <= MAX_DIGITS]
         if not short:
@@ -192,7 +201,7 @@ def _compare(column: Column, rng: Random) -> _Condition | None:
         said = f"{words} {over} {value}"
         return _Condition(said if not is_sayable(column) else f"with {said}", f"{column.name} {sign} {value}")
     values = _list_sayable(column)
-    if not values or not is_sayable(column):
+    if not values:
         return None
     value = rng.choice(values)
     return _Condition(f"with {words} {value}", f"{column.name} = {_quote(value)}")
@@ -209,11 +218,17 @@ def _refer(table: Table, column: Column, every: Sequence[Table]) -> tuple[Table,
     return None
 
 
-def _list_things(table: Table) -> list[Column]:
-    """The columns that name what a table is about: its rows; if they have no names, what they refer to."""
-    own = [c for c in table.columns if identifies(table, c.name) and _list_sayable(c)]
+def _list_things(table: Table, is_true: Callable[[str], bool]) -> list[Column]:
+    """The columns that name what a table is about: its rows, each with a name of its own; if they have no names, what they refer to."""
+    named = [c for c in table.columns if identifies(table, c.name) and _is_plain(c.name) and _list_sayable(c)]
+    if named:
+        return [c for c in named if is_true(f"SELECT COUNT(*) = COUNT(DISTINCT {c.name}) FROM {table.name}")]
     referring = {name.lower() for name, _, _ in table.references}
-    return own or [c for c in table.columns if c.name.lower() in referring and _list_sayable(c)]
+    return [c for c in table.columns if c.name.lower() in referring and _is_plain(c.name) and _list_sayable(c)]
+
+
+def _say_counted(table: Table, thing: Column, style: Style) -> str:
+    return "*" if style.counts_rows or not identifies(table, thing.name) else thing.name
 
 
 def _list_known(table: Table) -> list[Column]:
@@ -252,7 +267,7 @@ def _list_sayable(column: Column) -> list[str]:
 
 def is_time(column: Column) -> bool:
     """Whether all values may be years, which nobody adds up."""
-    return all(isinstance(value, int) and 1000 <= value <= 2200 for value in column.values if value is not None)
+    return bool(column.values) and all(isinstance(value, int) and 1000 <= value <= 2200 for value in column.values)
 
 
 def _singularize(noun: str) -> str:

@@ -1,6 +1,7 @@
 """Queries made from the tables alone, and questions in plain words that ask for exactly that."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -44,8 +45,8 @@ LOAN = Table(
 TABLES = (AUTHOR, BOOK, LOAN)
 
 
-def draw(*tables: Table, style: Style = STYLE) -> dict[str, str]:
-    made = (make_canonical(tables, TABLES, style, Random(seed)) for seed in range(3000))
+def draw(*tables: Table, style: Style = STYLE, is_true: Callable[[str], bool] = lambda _: True) -> dict[str, str]:
+    made = (make_canonical(tables, TABLES, style, Random(seed), is_true=is_true) for seed in range(3000))
     return {asked.question: asked.sql for asked in made if asked}
 
 
@@ -88,6 +89,16 @@ def test_rows_without_names_are_asked_about_by_what_they_refer_to() -> None:
     assert made["how many loans are there for each book"] == "SELECT book, COUNT(*) FROM loan GROUP BY book"
     assert not any("2024" in question for question in made), "a date is no name"
     assert not any(question.startswith(("when was", "which loan")) for question in made)
+
+
+def test_names_that_several_rows_share_and_columns_with_gaps_give_no_wrong_questions() -> None:
+    assert draw(AUTHOR, is_true=lambda sql: "DISTINCT" not in sql) == {}, "a count of rows would be no count of authors"
+    made = draw(AUTHOR, is_true=lambda sql: "DISTINCT" in sql)
+    assert not any("born first" in question for question in made), "sorted upwards, NULL would come first"
+    assert any("born last" in question for question in made)
+    checked = Column(name="verified", type="int", key=0, values=(0, 1))
+    made = draw(AUTHOR.model_copy(update={"columns": (AUTHOR.columns[0], checked)}))
+    assert set(made) == {"how many authors are there"}, "nobody was verified in the year 1"
 
 
 def test_queries_are_written_as_the_user_writes_them() -> None:
