@@ -33,6 +33,7 @@ from pada_agent.evaluation.verifiers.sql_text import (
     begins_as_query,
     extract_sql,
     find_changing,
+    find_first_keys,
     is_ordered,
     may_ask_clock,
     selects_constants,
@@ -200,7 +201,9 @@ class Sql(Task):
                 continue
             question, sql = made
             found = self._run_reference(database, sql)
-            if isinstance(found, Result) and not self._find_emptiness(database, sql, found):
+            if not isinstance(found, Result) or self._find_emptiness(database, sql, found):
+                continue
+            if not self._is_arbitrary(database, sql):
                 return Variation(fields={"query": sql}, rough_question=question)
         return Variation(fields={"query": source.answer}, rough_question=_question_of(source))
 
@@ -213,6 +216,15 @@ class Sql(Task):
         tables = [table for table in every if table.name in own.tables]
         style = find_style([e.answer for e in alike])
         return make_canonical(tables, every, style, rng, is_true=partial(self._is_true, database))
+
+    def _is_arbitrary(self, database: Path, sql: str) -> bool:
+        """Whether a query returns the first of several equal rows, or rows without what they are sorted by: no answer to "the smallest"."""
+        keys = find_first_keys(sql)
+        found = self._run_reference(database, keys.sql) if keys else None
+        if keys is None or not isinstance(found, Result):
+            return False
+        values = [row[0] for row in found.rows]
+        return None in values[: keys.n] or (len(values) > keys.n and values[-1] == values[-2])
 
     def _is_true(self, database: Path, sql: str) -> bool:
         found = self._run_reference(database, sql)

@@ -13,8 +13,12 @@ from typing import NamedTuple
 from pada_agent.evaluation.sqlite_reader import Column, Table
 from pada_agent.evaluation.tasks.sql_english import pluralize
 from pada_agent.evaluation.tasks.sql_nesting import identifies
-from pada_agent.evaluation.tasks.sql_places import as_words, is_numeric, is_sayable
+from pada_agent.evaluation.tasks.sql_places import as_words, is_numeric, is_sayable, list_known
 
+_SAYS_TIME = re.compile(
+    r"(?i)year|since|date|built|born|^(?!.*(?:died|ended|expired|started|finished|retired|resigned|arrived)).*(?<!e)ed$"
+)
+"""A column of years. Of nobody it is said that they were died."""
 SHARE_OF_CONDITIONS = 0.5
 """Probability that an extreme or an average is asked for some rows of the table only."""
 MAX_CHARACTERS, MAX_DIGITS = 40, 9
@@ -99,7 +103,7 @@ def _count(table: Table, thing: Column, every: Sequence[Table], style: Style, rn
 
 
 def _look_up(table: Table, thing: Column, rng: Random) -> Asked | None:
-    wanted = [c for c in _list_known(table) if c != thing and (is_sayable(c) or is_time(c))]
+    wanted = [c for c in list_known(table) if c != thing and (is_sayable(c) or is_time(c))]
     values = _list_sayable(thing)
     if not wanted or not values or not identifies(table, thing.name):
         return None
@@ -112,7 +116,7 @@ def _look_up(table: Table, thing: Column, rng: Random) -> Asked | None:
 def _find_extreme(
     table: Table, thing: Column, every: Sequence[Table], style: Style, rng: Random, is_true: Callable[[str], bool]
 ) -> Asked | None:
-    scales = [c for c in _list_known(table) if c != thing and is_numeric(c) and (is_sayable(c) or is_time(c))]
+    scales = [c for c in list_known(table) if c != thing and is_numeric(c) and (is_sayable(c) or is_time(c))]
     if not scales or not identifies(table, thing.name):
         return None
     scale = rng.choice(scales)
@@ -136,7 +140,7 @@ def _find_extreme(
 
 
 def _gather(table: Table, thing: Column, every: Sequence[Table], rng: Random) -> Asked | None:
-    amounts = [c for c in _list_known(table) if c != thing and is_numeric(c) and is_sayable(c) and not is_time(c)]
+    amounts = [c for c in list_known(table) if c != thing and is_numeric(c) and is_sayable(c) and not is_time(c)]
     if not amounts:
         return None
     amount = rng.choice(amounts)
@@ -152,7 +156,7 @@ def _gather(table: Table, thing: Column, every: Sequence[Table], rng: Random) ->
 def _count_each(table: Table, thing: Column, style: Style, rng: Random) -> Asked | None:
     kinds = [
         c
-        for c in _list_known(table)
+        for c in list_known(table)
         if _list_sayable(c) and is_sayable(c) and not identifies(table, c.name) and _is_shared(table, thing, c)
     ]
     if not kinds:
@@ -181,7 +185,7 @@ def _draw_condition(
                 noun = _singularize(as_words(column.name).lower())
                 sql = f"{column.name} IN (SELECT {key.name} FROM {other.name} WHERE {inner.sql})"
                 return _Condition(f"whose {noun} is one of the {pluralize(as_words(other.name))} {inner.words}", sql)
-        if column in _list_known(table) and _is_shared(table, thing, column) and (found := _compare(column, rng)):
+        if column in list_known(table) and _is_shared(table, thing, column) and (found := _compare(column, rng)):
             return found
     return None
 
@@ -208,10 +212,12 @@ def _compare(column: Column, rng: Random) -> _Condition | None:
 
 
 def _refer(table: Table, column: Column, every: Sequence[Table]) -> tuple[Table, Column] | None:
-    """The table and the column that a column refers to."""
+    """The table and the column that a column refers to, if it is a reference by itself and not a part of one."""
     for own, name, key in table.references:
         other = next((t for t in every if t.name.lower() == name.lower()), None)
-        if own.lower() == column.name.lower() and other is not None and other != table:
+        is_part = sum(to.lower() == name.lower() for _, to, _ in table.references) > 1
+        is_part = is_part or (other is not None and any(c.key > 1 for c in other.columns))
+        if own.lower() == column.name.lower() and other is not None and other != table and not is_part:
             keys = [c for c in other.columns if (c.name.lower() == key.lower() if key else c.key == 1)]
             if keys:
                 return other, keys[0]
@@ -229,19 +235,6 @@ def _list_things(table: Table, is_true: Callable[[str], bool]) -> list[Column]:
 
 def _say_counted(table: Table, thing: Column, style: Style) -> str:
     return "*" if style.counts_rows or not identifies(table, thing.name) else thing.name
-
-
-def _list_known(table: Table) -> list[Column]:
-    """The columns with several values that people know: not the numbers that rows go by."""
-    referring = {name.lower() for name, _, _ in table.references}
-    return [
-        c
-        for c in table.columns
-        if len(c.values) > 1
-        and _is_plain(c.name)
-        and not re.search(r"(?:^|_)id$|[a-z]I[Dd]$", c.name)
-        and not (is_numeric(c) and (c.key or c.name.lower() in referring))
-    ]
 
 
 def _is_shared(table: Table, thing: Column, column: Column) -> bool:
@@ -266,8 +259,9 @@ def _list_sayable(column: Column) -> list[str]:
 
 
 def is_time(column: Column) -> bool:
-    """Whether all values may be years, which nobody adds up."""
-    return bool(column.values) and all(isinstance(value, int) and 1000 <= value <= 2200 for value in column.values)
+    """Whether it holds years, by values and name. Nobody adds them up."""
+    is_year = all(isinstance(value, int) and 1000 <= value <= 2200 for value in column.values)
+    return bool(column.values) and is_year and _SAYS_TIME.search(column.name) is not None
 
 
 def _singularize(noun: str) -> str:

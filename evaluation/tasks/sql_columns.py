@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from random import Random
 
 from pada_agent.evaluation.sqlite_reader import Column, Table
-from pada_agent.evaluation.tasks.sql_english import ENDS_OF_SCALES, OF_ONE_MEASURE, TURNED, VERBS
+from pada_agent.evaluation.tasks.sql_english import ENDS_OF_SCALES, EXTREMES, TURNED, VERBS
 from pada_agent.evaluation.tasks.sql_places import (
     Place,
     Varied,
@@ -14,6 +14,7 @@ from pada_agent.evaluation.tasks.sql_places import (
     find_values,
     is_numeric,
     is_sayable,
+    list_known,
     names,
     replace,
     says,
@@ -54,10 +55,11 @@ _BEFORE_NOUNS = frozenset(
         "list",
         "name",
         "me",
-        "same",
         "different",
     }
 )
+_AMOUNTS = frozenset({"total", "sum", "count", "number", "amount", "average", "mean"})
+"""Columns whose names are also words for what is computed."""
 
 
 def change_column(sql: str, question: str, tables: Sequence[Table], *, rng: Random) -> Varied | None:
@@ -67,16 +69,15 @@ def change_column(sql: str, question: str, tables: Sequence[Table], *, rng: Rand
     number. If a query looks for an end of a scale, a column such as `lowest_point` is kept, because its question
     expresses both in one word. A column is also kept if its name may be a verb, as in "name all cities", or is part of
     another name or text in the query, if the question says what is done by it ("which author wrote"), or where in it ("in
-    what year"), and if an end of a scale has a word that fits one measure only ("the newest" for `MAX(year)`). None if the
-    question names a column that the query does not use, as in "population density" for `density`.
+    what year"), and if an end of a scale is not said of its name: "the highest salary", but not "the salary of the best
+    paid". None if the question names a column that the query does not use, as in "population density" for `density`.
     """
     tokens = list(find_tokens(sql))
     words = {token.text.lower() for token in tokens if token.is_word}
-    has_end = not words.isdisjoint(TURNED)
+    has_end = not words.isdisjoint({*TURNED, "order"})
     if any(c.name.lower() not in words and names(question, as_words(c.name)) for t in tables for c in t.columns):
         return None
     compared = {p.column.lower() for p in find_values(sql)}
-    is_measured = has_end and any(names(question, word) for word in OF_ONE_MEASURE)
     options = []
     for table, column in _list_columns(tables):
         places = [token for token in tokens if token.is_word and token.text.lower() == column.name.lower()]
@@ -86,15 +87,14 @@ def change_column(sql: str, question: str, tables: Sequence[Table], *, rng: Rand
         if _asks_to(said, question) or any(says(token, said) for token in tokens if token not in places):
             continue
         is_given = len(places) == 1 and _is_given(places[0], tokens)
-        if not _is_noun(said, question) or _does(said, question) or (is_measured and not is_given):
+        is_measured = has_end and not is_given and not _is_said_most(said, question)
+        if said.lower() in _AMOUNTS or not _is_noun(said, question) or _does(said, question) or is_measured:
             continue
         is_text = _is_where(said, question)
         options += [
             (column, other, places)
-            for other in table.columns
+            for other in list_known(table)
             if other.name.lower() not in words
-            and len(other.values) > 1
-            and other.name.isidentifier()
             and is_sayable(other)
             and not (has_end and (_says_end(column.name) or _says_end(other.name)))
             and (is_given or is_numeric(other) == is_numeric(column))
@@ -120,6 +120,12 @@ def _asks_to(verb: str, question: str) -> bool:
     return re.search(rf"{begins}{as_pattern(verb)}(?!\s+(?:of|for)\b)", question, re.IGNORECASE) is not None
 
 
+def _is_said_most(noun: str, question: str) -> bool:
+    """Whether a word for an end of a scale stands directly before a column's name, as in "the highest salary"."""
+    words = "|".join(sorted({word for pair in EXTREMES for word in pair}))
+    return re.search(rf"(?<!\w)(?:{words})\s+{as_pattern(noun)}", question, re.IGNORECASE) is not None
+
+
 def _is_noun(word: str, question: str) -> bool:
     """Whether a question uses a column's name as a noun, or not at all: "the year of", but not "when was Ann born"."""
     if not names(question, word):
@@ -137,7 +143,8 @@ def _does(noun: str, question: str) -> bool:
 
 def _is_where(noun: str, question: str) -> bool:
     """Whether a question asks in, from or since which of these something is. A number does not fit in place of a town, nor a town for a year."""
-    asked = rf"(?:in|from|since|by|on|at|to|of)\s+(?:which|what)\s+{as_pattern(noun)}"
+    before = rf"(?:in|from|since|by|on|at|to|of)\s+(?:which|what)\s+{as_pattern(noun)}"
+    asked = rf"{before}|(?:which|what)\s+{as_pattern(noun)}\s.*\b(?:in|from|on|at|to)\W*$"
     return re.search(asked, question, re.IGNORECASE) is not None
 
 

@@ -18,11 +18,6 @@ COMPARATIVES = (
 """The same for `>` and `<`."""
 LIMITS = (("after", "before"), ("over", "under"))
 """The same for `>` and `<`, directly before the value: "after 1990"."""
-OF_ONE_MEASURE = frozenset(
-    {"longest", "shortest", "newest", "oldest", "latest", "earliest", "youngest"}
-    | {"longer", "shorter", "after", "before"}
-)
-"""Words that say what is measured, so that they do not fit another column: the newest book is not the one with the most pages."""
 ENDS_OF_SCALES = frozenset(word for pair in (*EXTREMES, *COMPARATIVES) for word in pair)
 AUXILIARIES = "do|does|did"
 VERBS = (

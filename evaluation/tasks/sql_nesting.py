@@ -35,6 +35,11 @@ _LAST_WORD = re.compile(r"(\w+)\s+$")
 _NEXT_WORD = re.compile(r"\s+(\w+)")
 
 
+_PLURAL = re.compile(
+    r"(?:the|our)\s+(?:\w+\s+)?\w+(?<![suia])s\s+(?:that|who|which|whose|of|in|with|from|by|on|at|there)\b", re.I
+)
+
+
 class Phrase(NamedTuple):
     """What a question asks for, worded so that another question can contain it, and the query that returns it."""
 
@@ -75,7 +80,8 @@ def make_phrase(question: str, sql: str, rows: Sequence[tuple[Value, ...]]) -> P
     values = tuple(row[0].lower() for row in rows if len(row) == 1 and isinstance(row[0], str))
     noun = find_noun(sql)
     text = word_as_phrase(question, noun if len(values) == 1 or not noun else pluralize(noun))
-    if not values or len(values) != len(rows) or text is None:
+    outer = {token.text.lower() for token in find_tokens(sql) if not token.depth}
+    if not values or len(values) != len(rows) or text is None or ("order" in outer and "limit" not in outer):
         return None
     return Phrase(text, sql.strip().rstrip(";"), values)
 
@@ -102,7 +108,7 @@ def nest(
     if name is None:
         return None
     for phrase in rng.sample(phrases, len(phrases)):
-        is_one = len(phrase.values) == 1
+        is_one = len(phrase.values) == 1 and not _PLURAL.match(phrase.text)
         fits = (
             None not in operators
             and places[0].text.lower() not in phrase.values

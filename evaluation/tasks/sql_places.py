@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from pada_agent.evaluation.sqlite_reader import Column, Value
+from pada_agent.evaluation.sqlite_reader import Column, Table, Value
 from pada_agent.evaluation.verifiers.sql_text import Token, find_tokens
 
 COMPARISONS = frozenset({"=", "<", ">", "!", "like", "is"})
@@ -69,8 +69,8 @@ def replace(sql: str, replaced: Sequence[tuple[Place, str]]) -> str:
 
 
 def as_words(name: str) -> str:
-    """A column's name as a question would say it."""
-    return name.replace("_", " ")
+    """A column's name as a question would say it: "first name" for `first_name` and, but for the case, for `FirstName`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ")
 
 
 def says(token: Token, text: str) -> bool:
@@ -81,6 +81,24 @@ def says(token: Token, text: str) -> bool:
 def is_numeric(column: Column) -> bool:
     values = [value for value in column.values if value is not None]
     return bool(values) and all(isinstance(value, int | float) for value in values)
+
+
+def list_known(table: Table) -> list[Column]:
+    """The columns with several values that people know and name: not the numbers and codes that rows go by, and not yes or no."""
+    referring = {name.lower() for name, _, _ in table.references}
+    return [
+        c
+        for c in table.columns
+        if len(c.values) > 1
+        and c.name.isidentifier()
+        and not re.search(r"(?i:(?:^|_)id)$|[a-z]I[Dd]$", c.name)
+        and not (is_numeric(c) and (c.key or c.name.lower() in referring or _is_code(c)))
+    ]
+
+
+def _is_code(column: Column) -> bool:
+    is_flag = set(column.values) <= {0, 1}
+    return is_flag or re.search(r"(?i)(?:zip|isbn|phone|code|(?:^|_)no)$", column.name) is not None
 
 
 def is_sayable(column: Column) -> bool:

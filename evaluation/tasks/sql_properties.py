@@ -11,7 +11,7 @@ from pada_agent.evaluation.sqlite_reader import Table, Value
 from pada_agent.evaluation.tasks.sql_canonical import is_time
 from pada_agent.evaluation.tasks.sql_english import pluralize
 from pada_agent.evaluation.tasks.sql_nesting import find_noun, identifies, word_as_phrase
-from pada_agent.evaluation.tasks.sql_places import as_words, find_values, is_numeric, is_sayable, names
+from pada_agent.evaluation.tasks.sql_places import as_words, find_values, is_numeric, is_sayable, list_known, names
 from pada_agent.evaluation.verifiers.sql_text import find_tokens
 
 SHARE_GATHERED = 0.4
@@ -44,11 +44,7 @@ def ask_for_another(
     noun = find_noun(sql)
     phrase = word_as_phrase(question, noun if len(rows) == 1 else pluralize(noun))
     given = {asked["name"].lower(), *(place.column.lower() for place in find_values(sql))}
-    others = [
-        c
-        for c in owner.columns
-        if c.name.lower() not in given and len(c.values) > 1 and c.name.isidentifier() and is_sayable(c)
-    ]
+    others = [c for c in list_known(owner) if c.name.lower() not in given and is_sayable(c)]
     if phrase is None or not others:
         return None
     column = rng.choice(others)

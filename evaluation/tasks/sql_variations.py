@@ -126,6 +126,9 @@ def change_count(sql: str, tables: Sequence[Table]) -> Varied | None:
     asked = tokens[3 if is_count else 1 : end_of_asked]
     if not _is_column(asked) or (is_count and texts[end_of_asked + 1 : end_of_asked + 2] != ["from"]):
         return None
+    outer = [text for token, text in zip(tokens, texts, strict=True) if not token.depth][end_of_asked:]
+    if not is_count and asked[0].text.lower() != "distinct" and not {"join", ","}.isdisjoint(outer):
+        return None  # a join repeats rows, and the question counts things
     column = asked[-1].text.strip('"`[]').lower()
     found = [c for table in tables for c in table.columns if c.name.lower() == column]
     if not found or any(map(is_numeric, found)):

@@ -99,6 +99,30 @@ def is_ordered(sql: str) -> bool:
     return ("order", "by") in pairwise(words)
 
 
+class FirstKeys(NamedTuple):
+    """How to look at what decides which rows a query returns first."""
+
+    sql: str
+    """Returns the sort keys of these rows, and that of the next row."""
+    n: int
+    """Number of rows that the query itself returns at most."""
+
+
+def find_first_keys(sql: str) -> FirstKeys | None:
+    """For a query that returns the first rows by one sort key. None for other queries."""
+    tokens = [token for token in find_tokens(sql) if token.depth == 0 and token.text != ";"]
+    words = [token.text.lower() for token in tokens]
+    if {"from", "order", "limit"} - set(words) or {"distinct", "union", "intersect", "except", "with"} & set(words):
+        return None
+    order, limit = words.index("order"), words.index("limit")
+    has_direction = words[limit - 1] in ("asc", "desc")
+    key = tokens[order + 2 : limit - has_direction]
+    if not key or "," in words[order:limit] or limit != len(words) - 2 or not words[limit + 1].isdigit():
+        return None
+    n, asked = int(words[limit + 1]), sql[key[0].start : tokens[limit - has_direction].start]
+    return FirstKeys(f"SELECT {asked} {sql[tokens[words.index('from')].start : tokens[limit].start]} LIMIT {n + 1}", n)
+
+
 def selects_constants(sql: str) -> bool:
     """Whether the outermost query returns only constants, as `SELECT 'yes' FROM city` does."""
     tokens = [token for token in find_tokens(sql) if token.depth == 0]

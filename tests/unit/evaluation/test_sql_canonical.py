@@ -145,6 +145,52 @@ def test_all_that_is_made_for_a_real_database_runs_and_gives_something(tmp_path:
     assert not any("0.123456789012" in query or "floor area" in query for query in queries)
 
 
+def test_a_part_of_a_reference_a_code_and_a_number_that_is_no_year_are_not_asked_for() -> None:
+    course = Table(
+        name="course",
+        columns=tuple(Column(name=n, type="text", key=k, values=("a", "b")) for k, n in ((1, "dept"), (2, "number"))),
+    )
+    numbers = ("zip", "weight", "verified", "author_id")
+    columns = [Column(name=n, type="int", key=0, values=(0, 1) if n == "verified" else (1500, 1600)) for n in numbers]
+    taken = Table(
+        name="enrollment",
+        columns=(
+            Column(name="name", type="text", key=0, values=("x", "y", "z")),
+            Column(name="dept", type="text", key=0, values=("a", "b")),
+            *columns,
+        ),
+        references=(("dept", "course", "dept"),),
+    )
+    made = (make_canonical([taken], [course], STYLE, Random(seed), is_true=lambda _: True) for seed in range(500))
+    text = " ".join(asked.question for asked in made if asked)
+    assert "weight over 1500" in text and "weight after" not in text
+    assert not any(word in text for word in ("zip", "verified", "author id", "courses"))
+
+
+@pytest.mark.parametrize(
+    ("question", "sql"),
+    [
+        ("which shop is the largest", "SELECT name FROM shop ORDER BY size DESC LIMIT 1"),  # the smallest has no size
+        ("which shop has the most floors", "SELECT name FROM shop ORDER BY floors DESC LIMIT 1"),  # two have the fewest
+    ],
+)
+def test_the_first_of_several_equal_rows_is_no_answer(tmp_path: Path, question: str, sql: str) -> None:
+    path = tmp_path / "shop.sqlite"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.executescript(
+            "CREATE TABLE shop (name TEXT, size INTEGER, floors INTEGER);"
+            "INSERT INTO shop VALUES ('Dock', 9, 1), ('Mill', NULL, 1), ('Hill', 30, 3);"
+        )
+    task = make_task(TaskConfig(name="sql", database=str(path)))
+    source = task.read(row(tmp_path, question=question, sql=sql))
+    made = [task.vary_answer(source, [source], Random(seed)) for seed in range(60)]
+    queries = {varied.fields["query"] for varied in made if varied}
+    assert len(queries) > 3
+    assert not {
+        query for query in queries if query.endswith("LIMIT 1") and "WHERE" not in query and "DESC" not in query
+    }
+
+
 def test_rows_in_another_language_get_no_english_questions(tmp_path: Path) -> None:
     path = tmp_path / "shop.sqlite"
     with closing(sqlite3.connect(path)) as database, database:

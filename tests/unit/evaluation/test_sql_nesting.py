@@ -61,6 +61,13 @@ def test_who_is_called_after_what_the_query_returns() -> None:
     assert two and two.text == "the members who lives there"
 
 
+def test_sorted_things_take_no_place_and_a_plural_is_looked_for_in_a_list() -> None:
+    assert make_phrase("which states are large", "SELECT state_name FROM state ORDER BY area", [("ohio",)]) is None
+    several = Phrase("the states that are large", "SELECT state_name FROM state WHERE area > 9", ("ohio",))
+    made = join(CAPITAL, "what is the capital of texas", several)
+    assert made and made[0] == f"SELECT capital FROM state WHERE state_name IN ({several.sql})"
+
+
 @pytest.mark.parametrize("rows", [[], [("ohio", "maine")], [(3,)], [("ohio",), (None,)]])
 def test_only_texts_of_one_column_take_a_place(rows: list[tuple[str | int | None, ...]]) -> None:
     assert make_phrase("what is the largest state", LARGEST, rows) is None

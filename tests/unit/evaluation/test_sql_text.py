@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from pada_agent.evaluation.verifiers.sql_text import (
     begins_as_query,
     extract_sql,
+    find_first_keys,
     find_syntax_error,
     find_tokens,
     is_ordered,
@@ -158,3 +159,30 @@ def test_only_the_outermost_query_orders(sql: str, ordered: bool) -> None:
 )
 def test_a_query_that_gives_back_what_is_written_in_it_is_known(sql: str, constant: bool) -> None:
     assert selects_constants(sql) == constant
+
+
+@pytest.mark.parametrize(
+    ("sql", "keys", "n"),
+    [
+        ("SELECT a FROM t ORDER BY b LIMIT 1", "SELECT b FROM t ORDER BY b LIMIT 2", 1),
+        (
+            "SELECT a FROM t WHERE c = 1 ORDER BY b DESC LIMIT 3;",
+            "SELECT b FROM t WHERE c = 1 ORDER BY b DESC LIMIT 4",
+            3,
+        ),
+        (
+            "SELECT a FROM t GROUP BY a ORDER BY COUNT(*) asc LIMIT 1",
+            "SELECT COUNT(*) FROM t GROUP BY a ORDER BY COUNT(*) asc LIMIT 2",
+            1,
+        ),
+        ("SELECT a FROM t ORDER BY b, c LIMIT 1", None, 0),
+        ("SELECT DISTINCT a FROM t ORDER BY b LIMIT 1", None, 0),
+        ("SELECT a FROM t ORDER BY b", None, 0),
+        ("SELECT a FROM t LIMIT 1", None, 0),
+        ("SELECT a FROM t ORDER BY b LIMIT 1 OFFSET 2", None, 0),
+        ("SELECT a FROM (SELECT a FROM t ORDER BY b LIMIT 1)", None, 0),
+    ],
+)
+def test_what_decides_which_rows_come_first(sql: str, keys: str | None, n: int) -> None:
+    found = find_first_keys(sql)
+    assert (found and " ".join(found.sql.split()), found.n if found else 0) == (keys, n)

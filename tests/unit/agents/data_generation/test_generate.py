@@ -386,9 +386,10 @@ def test_for_an_answer_that_code_made_only_the_question_is_asked(tmp_path: Path)
         strategy=GuardedStrategy(strategy=STRATEGY),
         source_ids=(source.id,),
     )
-    (varied,) = vary_answers([batch], [source], [], task=task, seed=0, threshold=0.85)
+    wanted = "SELECT MAX(degrees) FROM thing"
+    made = (vary_answers([batch], [source], [], task=task, seed=seed, threshold=0.85) for seed in range(50))
+    varied = next(batch for (batch,) in made if batch.given[0]["query"] == wanted)
     (assigned,) = assign_rows(varied, [source], {}, task=task, seed=0)
-    assert assigned.given["query"] == "SELECT MAX(degrees) FROM thing"
     asked: list[str] = []
 
     def reply(request: ChatRequest) -> str:
