@@ -67,19 +67,23 @@ def make_canonical(
         every: all tables of the database, for references.
         is_true: whether a query returns 1.
     """
-    usable = [(table, things) for table in tables if _is_plain(table.name) and (things := _list_things(table, is_true))]
+    usable = [table for table in tables if _is_plain(table.name) and _list_things(table)]
     if not usable:
         return None
-    table, things = rng.choice(usable)
-    thing = rng.choice(things)
+    table = rng.choice(usable)
+    thing = rng.choice(_list_things(table))
     forms: list[Callable[[], Asked | None]] = [
         lambda: _list(table, thing, every, rng),
-        lambda: _count(table, thing, every, style, rng),
         lambda: _look_up(table, thing, rng),
-        lambda: _find_extreme(table, thing, every, style, rng, is_true),
-        lambda: _gather(table, thing, every, rng),
-        lambda: _count_each(table, thing, style, rng),
     ]
+    is_row = is_true(f"SELECT COUNT(*) = COUNT(DISTINCT {thing.name}) FROM {table.name}")
+    if is_row or not identifies(table, thing.name):  # else a count of rows would be no count of things
+        forms += [
+            lambda: _count(table, thing, every, style, rng),
+            lambda: _find_extreme(table, thing, every, style, rng, is_true),
+            lambda: _gather(table, thing, every, rng),
+            lambda: _count_each(table, thing, style, rng),
+        ]
     return next(filter(None, (form() for form in rng.sample(forms, len(forms)))), None)
 
 
@@ -182,7 +186,7 @@ def _draw_condition(
             other, key = far
             inner = _draw_condition(other, key, (), rng)
             if inner:
-                noun = _singularize(as_words(column.name).lower())
+                noun = _singularize(re.sub(r"(?<=\w) ?id$", "", as_words(column.name).lower()))
                 sql = f"{column.name} IN (SELECT {key.name} FROM {other.name} WHERE {inner.sql})"
                 return _Condition(f"whose {noun} is one of the {pluralize(as_words(other.name))} {inner.words}", sql)
         if column in list_known(table) and _is_shared(table, thing, column) and (found := _compare(column, rng)):
@@ -224,13 +228,11 @@ def _refer(table: Table, column: Column, every: Sequence[Table]) -> tuple[Table,
     return None
 
 
-def _list_things(table: Table, is_true: Callable[[str], bool]) -> list[Column]:
-    """The columns that name what a table is about: its rows, each with a name of its own; if they have no names, what they refer to."""
+def _list_things(table: Table) -> list[Column]:
+    """The columns that name what a table is about: its rows; if they have no names, what they refer to."""
     named = [c for c in table.columns if identifies(table, c.name) and _is_plain(c.name) and _list_sayable(c)]
-    if named:
-        return [c for c in named if is_true(f"SELECT COUNT(*) = COUNT(DISTINCT {c.name}) FROM {table.name}")]
     referring = {name.lower() for name, _, _ in table.references}
-    return [c for c in table.columns if c.name.lower() in referring and _is_plain(c.name) and _list_sayable(c)]
+    return named or [c for c in table.columns if c.name.lower() in referring and _is_plain(c.name) and _list_sayable(c)]
 
 
 def _say_counted(table: Table, thing: Column, style: Style) -> str:

@@ -92,7 +92,9 @@ def test_rows_without_names_are_asked_about_by_what_they_refer_to() -> None:
 
 
 def test_names_that_several_rows_share_and_columns_with_gaps_give_no_wrong_questions() -> None:
-    assert draw(AUTHOR, is_true=lambda sql: "DISTINCT" not in sql) == {}, "a count of rows would be no count of authors"
+    made = draw(AUTHOR, is_true=lambda sql: "DISTINCT" not in sql)
+    begins = {" ".join(question.split()[:2]) for question in made}
+    assert begins == {"list the", "what are", "what is", "when was"}, "a count of rows would be no count of authors"
     made = draw(AUTHOR, is_true=lambda sql: "DISTINCT" in sql)
     assert not any("born first" in question for question in made), "sorted upwards, NULL would come first"
     assert any("born last" in question for question in made)
