@@ -29,6 +29,7 @@ is measured."""
 OF_OTHER_RECIPES = {"generation.n_contrasts"}
 OF_FOLDS = {"generation.error_folds"}
 OF_SOLVING = {"verification.share", "verification.temperature", "verification.rows_per_call"}
+OF_VARIATIONS = {"generation.reword"}
 OF_PATTERNS = {
     "generation.allocation",
     "generation.n_demonstrations",
@@ -58,14 +59,14 @@ def list_settings() -> set[str]:
 
 def test_the_published_method_names_every_setting_that_is_not_the_users_own_choice() -> None:
     named = {key for key in METHODS["pada_paper"].settings if key.split(".")[0] in GROUPS}
-    without_effect = OF_OTHER_RECIPES | OF_FOLDS | OF_SOLVING
+    without_effect = OF_OTHER_RECIPES | OF_FOLDS | OF_SOLVING | OF_VARIATIONS
     assert named | BUDGET_AND_WORDING | without_effect == list_settings()
     assert not named & (BUDGET_AND_WORDING | without_effect)
 
 
 @pytest.mark.parametrize("name", [*BASELINES, *(f"{name}_native" for name in BASELINES)])
 def test_baselines_name_every_setting_that_is_neither_matched_nor_the_users_own_choice(name: str) -> None:
-    without_effect = OF_OTHER_RECIPES | OF_FOLDS | OF_SOLVING | OF_PATTERNS | OF_RATING
+    without_effect = OF_OTHER_RECIPES | OF_FOLDS | OF_SOLVING | OF_VARIATIONS | OF_PATTERNS | OF_RATING
     assert (
         list_settings() == set(METHODS[name].settings) & list_settings() | BUDGET_AND_WORDING | MATCHED | without_effect
     )
