@@ -13,27 +13,22 @@ from pada_agent.core.errors import DatasetError
 from pada_agent.core.raw_rows import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.core.wording import agree
+from pada_agent.evaluation.query_variations.derivation import Database, derive
+from pada_agent.evaluation.query_variations.places import Asked
+from pada_agent.evaluation.query_variations.questions import find_slip
 from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields
-from pada_agent.evaluation.sqlite_reader import MEMORY_BYTES, Failure, Result, SqliteReaders
+from pada_agent.evaluation.sqlite.reader import MEMORY_BYTES, Failure, Result, SqliteReaders
 from pada_agent.evaluation.task import ROUGH_QUESTION, DraftProblem, OpenQuestion, Task, Variation, verify_side_by_side
 from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns, tell_turns, whole_question
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
-from pada_agent.evaluation.tasks.sql_canonical import find_style, make_canonical
 from pada_agent.evaluation.tasks.sql_databases import Databases
-from pada_agent.evaluation.tasks.sql_english import are_english
-from pada_agent.evaluation.tasks.sql_nesting import Phrase, make_phrase, nest
-from pada_agent.evaluation.tasks.sql_places import find_named
-from pada_agent.evaluation.tasks.sql_properties import ask_for_another
-from pada_agent.evaluation.tasks.sql_questions import find_slip, follow
-from pada_agent.evaluation.tasks.sql_variations import SHARE_OF_MORE, vary
 from pada_agent.evaluation.verifiers.sql_result import find_difference
 from pada_agent.evaluation.verifiers.sql_text import (
     begins_as_query,
     extract_sql,
     find_changing,
-    find_first_keys,
     is_ordered,
     may_ask_clock,
     selects_constants,
@@ -42,18 +37,8 @@ from pada_agent.evaluation.verifiers.sql_text import (
 
 N_VALUES = 3
 """Number of values of each column that a writer sees."""
-MAX_TRIES = 20
-"""Maximum number of queries derived from a row's query until one returns something."""
 MAX_OTHERS = 50
 """Maximum number of other rows that are tried for joining."""
-SHARE_JOINED = 0.4
-"""Share of the tries that join the queries of two rows."""
-SHARE_JOINED_WITHOUT_VALUE = 0.75
-"""The same if the question names no value, because then there is little else to change."""
-SHARE_CANONICAL = 0.35
-"""Share of the tries that make a simple query from the tables alone."""
-SHARE_ASKED = 0.4
-"""Share of the other tries that ask for another property of what the question finds."""
 
 
 class Sql(Task):
@@ -181,90 +166,20 @@ class Sql(Task):
         return ({"values": values} if values else {}) | tell_turns(source)
 
     def vary_answer(self, source: Example, others: Sequence[Example], rng: Random) -> Variation:
-        """A changed query that returns something and that the question can follow. If none is found, the row's own query.
-
-        Possible changes are other values, another column, another property of what is found, the other end of a scale, a
-        list in place of its count or the other way round, the query of one of `others` in place of a value, or this row's
-        query in place of a value of theirs. Or the query is a simple one on the same tables (`sql_canonical`).
-        """
+        """A query derived from the row's own and from those of `others`, with a rough question. If none is found, the row's own."""
+        path, own = self._database_of(source), _asked(source)
         drawn = [others[i] for i in rng.sample(range(len(others)), min(MAX_OTHERS, len(others)))]
-        joined = [e for e in drawn if self._database_of(e) == self._database_of(source)]
-        database, alike = self._database_of(source), [source, *joined]
-        is_english = are_english([_question_of(e) for e in alike])
-        for _ in range(MAX_TRIES):
-            share = SHARE_JOINED if find_named(source.answer, _question_of(source)) else SHARE_JOINED_WITHOUT_VALUE
-            if is_english and rng.random() < SHARE_CANONICAL:
-                made = self._make_canonical(source, alike, rng)
-            else:
-                made = self._join(source, joined, rng) if rng.random() < share else self._change(source, rng)
-            if made is None:
-                continue
-            question, sql = made
-            found = self._run_reference(database, sql)
-            if not isinstance(found, Result) or self._find_emptiness(database, sql, found):
-                continue
-            if not self._is_arbitrary(database, sql):
-                return Variation(fields={"query": sql}, rough_question=question)
-        return Variation(fields={"query": source.answer}, rough_question=_question_of(source))
+        joined = [_asked(other) for other in drawn if self._database_of(other) == path]
+        made = derive(own, joined, self._open(path), rng) or own
+        return Variation(fields={"query": made.sql}, rough_question=made.question)
 
-    def _make_canonical(self, source: Example, alike: Sequence[Example], rng: Random) -> tuple[str, str] | None:
-        """A simple query on the tables that the row's own query reads, in the style of the queries in `alike`."""
-        database = self._database_of(source)
-        own, every = self._run_reference(database, source.answer), self._databases.tables(database)
-        if isinstance(own, Failure):
-            return None
-        tables = [table for table in every if table.name in own.tables]
-        style = find_style([e.answer for e in alike])
-        return make_canonical(tables, every, style, rng, is_true=partial(self._is_true, database))
-
-    def _is_arbitrary(self, database: Path, sql: str) -> bool:
-        """Whether a query returns the first of several equal rows, or rows without what they are sorted by: no answer to "the smallest"."""
-        keys = find_first_keys(sql)
-        found = self._run_reference(database, keys.sql) if keys else None
-        if keys is None or not isinstance(found, Result):
-            return False
-        values = [row[0] for row in found.rows]
-        return None in values[: keys.n] or (len(values) > keys.n and values[-1] == values[-2])
-
-    def _is_true(self, database: Path, sql: str) -> bool:
-        found = self._run_reference(database, sql)
-        return isinstance(found, Result) and found.rows == ((1,),)
-
-    def _change(self, source: Example, rng: Random) -> tuple[str, str] | None:
-        """The question and the query, changed. None if the question cannot follow."""
-        database, question, sql = self._database_of(source), _question_of(source), source.answer
-        own = self._run_reference(database, sql)
-        if isinstance(own, Failure):
-            return None
-        tables = [table for table in self._databases.tables(database) if table.name in own.tables]
-        another = rng.random() < SHARE_ASKED and ask_for_another(sql, question, tables, rows=own.rows, rng=rng)
-        if another and rng.random() >= SHARE_OF_MORE:
-            return another
-        question, sql = another or (question, sql)
-        list_rows = partial(self._databases.list_rows, database)
-        varied = vary(sql, question, tables, list_rows=list_rows, rng=rng)
-        followed = varied and follow(question, sql, varied.changes)
-        return (followed, varied.sql) if varied and followed else another or None
-
-    def _join(self, source: Example, others: Sequence[Example], rng: Random) -> tuple[str, str] | None:
-        """The question and the query of a row whose value is replaced by another row's query: the source's value if possible, else one of the others."""
-        database = self._database_of(source)
-        tables, list_rows = self._databases.tables(database), partial(self._databases.list_rows, database)
-
-        def put_into(base: Example, phrases: Sequence[Phrase]) -> tuple[str, str] | None:
-            nested = nest(base.answer, _question_of(base), phrases, tables, list_rows=list_rows, rng=rng)
-            followed = nested and follow(_question_of(base), base.answer, nested.changes)
-            return (followed, nested.sql) if nested and followed else None
-
-        if made := put_into(source, list(filter(None, map(self._phrase, others)))):
-            return made
-        own = self._phrase(source)
-        return next(filter(None, (put_into(other, [own]) for other in others)), None) if own else None
-
-    def _phrase(self, example: Example) -> Phrase | None:
-        """What the question asks for, if that is one or more texts."""
-        found = self._run_reference(self._database_of(example), example.answer)
-        return make_phrase(_question_of(example), example.answer, found.rows) if isinstance(found, Result) else None
+    def _open(self, path: Path) -> Database:
+        return Database(
+            tables=self._databases.tables(path),
+            list_rows=partial(self._databases.list_rows, path),
+            run=partial(self._run_reference, path),
+            find_emptiness=partial(self._find_emptiness, path),
+        )
 
     def compose(
         self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
@@ -285,7 +200,7 @@ class Sql(Task):
             return DraftProblem(reason="field 'question' holds a query: ask in plain words")
         rough = to_nfc(given.get(ROUGH_QUESTION, question))
         if rough != question and (slip := find_slip(question, rough, sql)):
-            if rough == _question_of(source):
+            if rough == _asked(source).question:
                 return DraftProblem(reason=slip)
             question = rough
         return keep_turns(source, self._build(question, sql, self._database_of(source), example_id))
@@ -407,5 +322,5 @@ class Sql(Task):
         return path
 
 
-def _question_of(example: Example) -> str:
-    return str(example.reference["question"])
+def _asked(example: Example) -> Asked:
+    return Asked(str(example.reference["question"]), example.answer)

@@ -8,7 +8,7 @@ from random import Random
 from pada_agent.core.errors import ConfigError, DatasetError, RowError
 from pada_agent.core.machine import hash_file
 from pada_agent.evaluation.rows.cells import to_nfc
-from pada_agent.evaluation.sqlite_reader import Column, Description, Failure, SqliteReaders, Table, Value
+from pada_agent.evaluation.sqlite.reader import Column, Description, Failure, SqliteReaders, Table, Value
 from pada_agent.evaluation.tasks.row_reader import RowReader
 
 FORMS = ("{0}", "{0}.sqlite", "{0}.sqlite3", "{0}.db", "{0}/{0}.sqlite")

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from math import isfinite
 
-from pada_agent.evaluation.sqlite_reader import Result, Row, Value
+from pada_agent.evaluation.sqlite.reader import Result, Row, Value
 
 TOLERANCE = 1e-13
 """Relative tolerance for what rounding does to a sum of up to a million numbers. Times in seconds since 1970 that are a

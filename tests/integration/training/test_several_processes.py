@@ -77,7 +77,10 @@ def test_losses_and_weights_are_those_of_one_process(keeping: LocalCompute, job:
     one = two.model_copy(update={"n_processes": 1})
     assert address_job(one) != address_job(two)
     shared = run(keeping, two, lambda _: n_others.append(len(list_others(keeping))))
-    assert n_others[0] == 1 and set(n_others) <= {0, 1}  # on a busy machine, later steps are told when it has ended already
+    assert n_others[0] == 1 and set(n_others) <= {
+        0,
+        1,
+    }  # on a busy machine, later steps are told when it has ended already
     assert list_others(keeping) == []
     alone = run(keeping, one)
     losses = read_train_metrics(alone).losses

@@ -11,8 +11,8 @@ from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example
-from pada_agent.evaluation import sqlite_worker
-from pada_agent.evaluation.sqlite_reader import Description, Failure, Result, SqliteReader, SqliteReaders, Table
+from pada_agent.evaluation.sqlite import worker
+from pada_agent.evaluation.sqlite.reader import Description, Failure, Result, SqliteReader, SqliteReaders, Table
 from pada_agent.evaluation.tasks.sql import Sql
 from pada_agent.evaluation.tasks.sql_databases import MAX_NOTES, Databases
 from tests.unit.evaluation.cases import read_all
@@ -147,10 +147,10 @@ def test_a_column_in_the_order_of_an_application_has_values(reader: SqliteReader
 
 
 def test_a_slow_view_has_no_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_worker, "MAX_STEPS_FOR_VALUES", 100_000)
+    monkeypatch.setattr(worker, "MAX_STEPS_FOR_VALUES", 100_000)
     view = "CREATE VIEW v AS SELECT p.i, q.i AS j FROM n p, n q, n r, n s WHERE p.i + q.i + r.i + s.i < 0;"
     made = sqlite3.connect(make(tmp_path / "d", SLOW + view))
-    found = Description.model_validate(sqlite_worker.describe(made, 2))
+    found = Description.model_validate(worker.describe(made, 2))
     assert values(found) == {"n": [(1, 51)], "v": [(), ()]}
     assert found.notes == ("the view v: no values can be listed for i (too slow), and later columns were not tried",)
     assert made.execute("PRAGMA user_version").fetchall() == [(0,)]  # the limits hold for values only

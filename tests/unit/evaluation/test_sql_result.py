@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from pada_agent.evaluation.sqlite_reader import Result, Row
+from pada_agent.evaluation.sqlite.reader import Result, Row
 from pada_agent.evaluation.verifiers.sql_result import find_difference
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from pada_agent.core.own_process import OwnProcess
-from pada_agent.evaluation import sqlite_reader
 from pada_agent.evaluation.confinement import landlock
-from pada_agent.evaluation.sqlite_reader import Failure, Result, SqliteReader
+from pada_agent.evaluation.sqlite import reader as reading
+from pada_agent.evaluation.sqlite.reader import Failure, Result, SqliteReader
 
 COUNT = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)"
 DOUBLING = "WITH t0 AS (SELECT 1 x)" + "".join(
@@ -43,7 +43,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine, queries still have to come to their own end."""
-    monkeypatch.setattr(sqlite_reader, "BUSY_SECONDS", 300.0)
+    monkeypatch.setattr(reading, "BUSY_SECONDS", 300.0)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_a_query_that_is_never_through_with_compiling_is_ended(reader: SqliteRea
 
 
 def test_memory_is_limited(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_reader, "MEMORY_BYTES", 64 * 2**20)
+    monkeypatch.setattr(reading, "MEMORY_BYTES", 64 * 2**20)
     reader = SqliteReader(seconds=60)
     for _ in range(2):
         found = reader.query(database, f"{COUNT} SELECT x, zeroblob(9000000) z FROM c ORDER BY z, x")
@@ -166,10 +166,10 @@ def test_time_in_which_a_query_cannot_run_does_not_count(database: Path, monkeyp
     with ThreadPoolExecutor(1) as pool:
         os.kill(pid, signal.SIGSTOP)
         asked = pool.submit(reader.query, database, "SELECT name FROM town")
-        time.sleep(0.1 + sqlite_reader.SECONDS_OF_GRACE + 0.2)
+        time.sleep(0.1 + reading.SECONDS_OF_GRACE + 0.2)
         os.kill(pid, signal.SIGCONT)
         assert isinstance(asked.result(), Result)
-        monkeypatch.setattr(sqlite_reader, "BUSY_SECONDS", -sqlite_reader.SECONDS_OF_GRACE)
+        monkeypatch.setattr(reading, "BUSY_SECONDS", -reading.SECONDS_OF_GRACE)
         os.kill(pid, signal.SIGSTOP)
         found = reader.query(database, "SELECT name FROM town")
     assert isinstance(found, Failure) and found.is_undecided and "the machine is too busy" in found.reason
@@ -212,7 +212,7 @@ def test_what_is_no_database_is_a_value(reader: SqliteReader, tmp_path: Path, co
 
 REACH = """
 import os, socket, sqlite3, sys
-from pada_agent.evaluation.sqlite_worker import confine
+from pada_agent.evaluation.sqlite.worker import confine
 known, other = sys.argv[1:]
 confine(512 * 2**20, [known])
 assert sqlite3.connect(f"file:{known}?mode=ro", uri=True).execute("SELECT 1").fetchall() == [(1,)]

@@ -15,7 +15,7 @@ from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example, Prediction
 from pada_agent.evaluation.rows.reading import read_files
-from pada_agent.evaluation.sqlite_reader import Failure, Result, SqliteReader
+from pada_agent.evaluation.sqlite.reader import Failure, Result, SqliteReader
 from pada_agent.evaluation.task import DraftProblem
 from pada_agent.evaluation.tasks.sql import Sql
 from tests.unit.evaluation.cases import answer, read_all

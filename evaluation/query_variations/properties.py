@@ -7,11 +7,19 @@ import re
 from collections.abc import Sequence
 from random import Random
 
-from pada_agent.evaluation.sqlite_reader import Table, Value
-from pada_agent.evaluation.tasks.sql_canonical import is_time
-from pada_agent.evaluation.tasks.sql_english import pluralize
-from pada_agent.evaluation.tasks.sql_nesting import find_noun, identifies, word_as_phrase
-from pada_agent.evaluation.tasks.sql_places import as_words, find_values, is_numeric, is_sayable, list_known, names
+from pada_agent.evaluation.query_variations.canonical import is_time
+from pada_agent.evaluation.query_variations.english import pluralize
+from pada_agent.evaluation.query_variations.nesting import find_noun, identifies, word_as_phrase
+from pada_agent.evaluation.query_variations.places import (
+    Asked,
+    as_words,
+    find_values,
+    is_numeric,
+    is_sayable,
+    list_known,
+    names,
+)
+from pada_agent.evaluation.sqlite.reader import Table, Value
 from pada_agent.evaluation.verifiers.sql_text import find_tokens
 
 SHARE_GATHERED = 0.4
@@ -26,7 +34,7 @@ _ASKED = re.compile(
 
 def ask_for_another(
     sql: str, question: str, tables: Sequence[Table], *, rows: Sequence[tuple[Value, ...]], rng: Random
-) -> tuple[str, str] | None:
+) -> Asked | None:
     """Question and query for another column of what a query finds. None if it does not simply return the names of things, or has no wording as a phrase.
 
     Args:
@@ -60,4 +68,4 @@ def ask_for_another(
         words = as_words(column.name)
         made = f"{prefix}{column.name}"
         wanted = f"what is the {words}" if len(rows) == 1 else f"what are the {pluralize(words)}"
-    return f"{wanted} of {phrase}", f"{sql[: asked.start('column')]}{made}{sql[asked.end('column') :]}"
+    return Asked(f"{wanted} of {phrase}", f"{sql[: asked.start('column')]}{made}{sql[asked.end('column') :]}")

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Sequence
 
-from pada_agent.evaluation.tasks.sql_english import COMPARATIVES, ENDS_OF_SCALES, EXTREMES, LIMITS, TURNED, VERBS
-from pada_agent.evaluation.tasks.sql_places import as_pattern, as_words, find_named, names
-from pada_agent.evaluation.tasks.sql_variations import COUNTED, LISTED
+from pada_agent.evaluation.query_variations.changes import COUNTED, LISTED
+from pada_agent.evaluation.query_variations.english import COMPARATIVES, ENDS_OF_SCALES, EXTREMES, LIMITS, TURNED, VERBS
+from pada_agent.evaluation.query_variations.places import as_pattern, as_words, find_named, names
 from pada_agent.evaluation.verifiers.sql_text import find_tokens
 
 UPPER, LOWER = map(frozenset, zip(*EXTREMES, *COMPARATIVES, strict=True))

@@ -2,7 +2,13 @@
 
 import pytest
 
-from pada_agent.evaluation.tasks.sql_questions import find_added, find_dropped, find_recounted, find_turned, follow
+from pada_agent.evaluation.query_variations.questions import (
+    find_added,
+    find_dropped,
+    find_recounted,
+    find_turned,
+    follow,
+)
 
 
 @pytest.mark.parametrize(

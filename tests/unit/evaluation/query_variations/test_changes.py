@@ -8,11 +8,11 @@ from random import Random
 import pytest
 
 from pada_agent.core.records import Example
-from pada_agent.evaluation.sqlite_reader import Column, Table
+from pada_agent.evaluation.query_variations.changes import COUNTED, LISTED, change_count, change_values, turn_end, vary
+from pada_agent.evaluation.query_variations.columns import change_column
+from pada_agent.evaluation.query_variations.places import Varied, find_named, names
+from pada_agent.evaluation.sqlite.reader import Column, Table
 from pada_agent.evaluation.task import ROUGH_QUESTION
-from pada_agent.evaluation.tasks.sql_columns import change_column
-from pada_agent.evaluation.tasks.sql_places import Varied, find_named, names
-from pada_agent.evaluation.tasks.sql_variations import COUNTED, LISTED, change_count, change_values, turn_end, vary
 from tests.unit.evaluation.test_tasks_sql import QUESTION, make_database, read, row, task
 
 CITY = Table(

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
-from pada_agent.evaluation.sqlite_reader import Column, Table
-from pada_agent.evaluation.tasks.sql_english import pluralize
-from pada_agent.evaluation.tasks.sql_nesting import identifies
-from pada_agent.evaluation.tasks.sql_places import as_words, is_numeric, is_sayable, list_known
+from pada_agent.evaluation.query_variations.english import pluralize
+from pada_agent.evaluation.query_variations.nesting import identifies
+from pada_agent.evaluation.query_variations.places import Asked, as_words, is_numeric, is_sayable, list_known
+from pada_agent.evaluation.sqlite.reader import Column, Table
 
 _SAYS_TIME = re.compile(
     r"(?i)year|since|date|built|born|^(?!.*(?:died|ended|expired|started|finished|retired|resigned|arrived)).*(?<!e)ed$"
@@ -23,13 +23,6 @@ SHARE_OF_CONDITIONS = 0.5
 """Probability that an extreme or an average is asked for some rows of the table only."""
 MAX_CHARACTERS, MAX_DIGITS = 40, 9
 """Maximum length of a text and of a number that a question names."""
-
-
-class Asked(NamedTuple):
-    """A query and its question."""
-
-    question: str
-    sql: str
 
 
 class Style(NamedTuple):

@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 from itertools import takewhile
 from random import Random
 
-from pada_agent.evaluation.sqlite_reader import Table
-from pada_agent.evaluation.tasks.sql_columns import change_column
-from pada_agent.evaluation.tasks.sql_english import TURNED
-from pada_agent.evaluation.tasks.sql_places import (
+from pada_agent.evaluation.query_variations.columns import change_column
+from pada_agent.evaluation.query_variations.english import TURNED
+from pada_agent.evaluation.query_variations.places import (
     COMPARISONS,
     ListRows,
     Place,
@@ -23,6 +22,7 @@ from pada_agent.evaluation.tasks.sql_places import (
     replace,
     says,
 )
+from pada_agent.evaluation.sqlite.reader import Table
 from pada_agent.evaluation.verifiers.sql_text import Token, find_tokens
 
 LISTED, COUNTED = "LIST", "COUNT"

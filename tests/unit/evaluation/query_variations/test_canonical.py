@@ -9,10 +9,10 @@ from random import Random
 import pytest
 
 from pada_agent.core.config import TaskConfig
-from pada_agent.evaluation.sqlite_reader import Column, Table
+from pada_agent.evaluation.query_variations.canonical import Style, find_style, make_canonical
+from pada_agent.evaluation.query_variations.english import are_english
+from pada_agent.evaluation.sqlite.reader import Column, Table
 from pada_agent.evaluation.tasks.registry import make_task
-from pada_agent.evaluation.tasks.sql_canonical import Style, find_style, make_canonical
-from pada_agent.evaluation.tasks.sql_english import are_english
 from tests.unit.evaluation.test_tasks_sql import row
 
 STYLE = Style(counts_rows=True, sorts=True)

@@ -5,9 +5,9 @@ from random import Random
 
 import pytest
 
-from pada_agent.evaluation.sqlite_reader import Column, Table
-from pada_agent.evaluation.tasks.sql_nesting import MAX_CHARACTERS, Phrase, make_phrase, nest, word_as_phrase
-from pada_agent.evaluation.tasks.sql_questions import follow
+from pada_agent.evaluation.query_variations.nesting import MAX_CHARACTERS, Phrase, make_phrase, nest, word_as_phrase
+from pada_agent.evaluation.query_variations.questions import follow
+from pada_agent.evaluation.sqlite.reader import Column, Table
 
 HELD = {
     ("state", "state_name"): ("texas", "ohio", "maine"),

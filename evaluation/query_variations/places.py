@@ -4,12 +4,19 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from pada_agent.evaluation.sqlite_reader import Column, Table, Value
+from pada_agent.evaluation.sqlite.reader import Column, Table, Value
 from pada_agent.evaluation.verifiers.sql_text import Token, find_tokens
 
 COMPARISONS = frozenset({"=", "<", ">", "!", "like", "is"})
 ListRows = Callable[[str, tuple[str, ...]], Sequence[tuple[Value, ...]]]
 """Returns rows of these columns of a table."""
+
+
+class Asked(NamedTuple):
+    """A question and its query."""
+
+    question: str
+    sql: str
 
 
 class Varied(NamedTuple):

@@ -23,7 +23,7 @@ SECONDS_OF_GRACE = 1.0
 BUSY_SECONDS = 20.0
 """Time in addition to its own for which a query may wait for a disk, or for a processor that others use."""
 SECONDS_TO_DESCRIBE = 60.0
-_WORKER = "pada_agent.evaluation.sqlite_worker"
+_WORKER = "pada_agent.evaluation.sqlite.worker"
 
 Value = str | int | float | bytes | None
 Row = tuple[Value, ...]

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from pada_agent.evaluation.sqlite_reader import Table, Value
-from pada_agent.evaluation.tasks.sql_english import AUXILIARIES, PREPOSITIONS, VERBS, pluralize
-from pada_agent.evaluation.tasks.sql_places import ListRows, Place, Varied, find_named, names, replace
+from pada_agent.evaluation.query_variations.english import AUXILIARIES, PREPOSITIONS, VERBS, pluralize
+from pada_agent.evaluation.query_variations.places import ListRows, Place, Varied, find_named, names, replace
+from pada_agent.evaluation.sqlite.reader import Table, Value
 from pada_agent.evaluation.verifiers.sql_text import find_tokens
 
 MAX_CHARACTERS = 450

@@ -1,4 +1,4 @@
-"""Reads SQLite databases for `sqlite_reader`, in a separate process.
+"""Reads SQLite databases for `reader`, in a separate process.
 
 It answers each line of JSON with another until its input ends. It uses only the standard library, because it runs
 without site-packages. SQLite's own authorizer decides what a query may do: read tables and call built-in functions. If
@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pada_agent.evaluation.confinement import kernel, landlock, seccomp
-from pada_agent.evaluation.sqlite_clock import watch_clock
+from pada_agent.evaluation.sqlite.clock import watch_clock
 
 ALLOWED = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE)
 FORBIDDEN_FUNCTIONS = ("load_extension", "fts3_tokenizer")

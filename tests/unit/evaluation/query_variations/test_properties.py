@@ -4,9 +4,9 @@ from random import Random
 
 import pytest
 
-from pada_agent.evaluation.sqlite_reader import Column, Table, Value
-from pada_agent.evaluation.tasks.sql_english import pluralize
-from pada_agent.evaluation.tasks.sql_properties import ask_for_another
+from pada_agent.evaluation.query_variations.english import pluralize
+from pada_agent.evaluation.query_variations.properties import ask_for_another
+from pada_agent.evaluation.sqlite.reader import Column, Table, Value
 
 BOOK = Table(
     name="book",

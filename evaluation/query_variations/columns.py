@@ -4,9 +4,8 @@ import re
 from collections.abc import Sequence
 from random import Random
 
-from pada_agent.evaluation.sqlite_reader import Column, Table
-from pada_agent.evaluation.tasks.sql_english import ENDS_OF_SCALES, EXTREMES, TURNED, VERBS
-from pada_agent.evaluation.tasks.sql_places import (
+from pada_agent.evaluation.query_variations.english import ENDS_OF_SCALES, EXTREMES, TURNED, VERBS
+from pada_agent.evaluation.query_variations.places import (
     Place,
     Varied,
     as_pattern,
@@ -19,6 +18,7 @@ from pada_agent.evaluation.tasks.sql_places import (
     replace,
     says,
 )
+from pada_agent.evaluation.sqlite.reader import Column, Table
 from pada_agent.evaluation.verifiers.sql_text import Token, find_tokens
 
 _BEFORE_NOUNS = frozenset(
