@@ -1,6 +1,7 @@
 """Asks an LLM for items of a given form, and returns valid items or raises a typed error."""
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
@@ -26,6 +27,9 @@ MAX_CHARACTERS_PER_TOKEN = 8
 
 LOST_TOKENS = 10
 """An empty answer for which at least so many tokens were counted was written, and has been put elsewhere."""
+
+CIRCULAR_CHARACTERS, CIRCULAR_SHARE = 1000, 0.15
+"""An answer went round in circles if its last characters are compressed to less than this share of their length."""
 
 SHOWN_CHARACTERS = 2000
 """Of an unusable answer, when it is shown to the LLM again."""
@@ -183,7 +187,8 @@ def _find_shortcomings(reply: ChatReply, limit: int, *, found: bool) -> list[str
             "thoughts took all tokens that were allowed: raise max_output_tokens, or lower reasoning_effort"
         )
     elif reply.truncated:
-        problems.append("the answer was cut off at the token limit: write less")
+        circular = "it repeats the same words again and again, and " if _goes_in_circles(reply) else ""
+        problems.append(f"{circular}the answer was cut off at the token limit: write less")
     elif not reply.text.strip() and reply.usage.output_tokens >= LOST_TOKENS:
         problems.append(
             f"the answer is empty although {reply.usage.output_tokens} tokens were written: the server may have taken all of it for"
@@ -228,17 +233,25 @@ def _trim(reading: _Reading[ItemT], n_items: int | None, keys: tuple[str, ...]) 
 def _ask_again(request: ChatRequest, reply: ChatReply, problems: tuple[str, ...], attempt: int) -> ChatRequest:
     """The first question, the latest answer and what was wrong with it; earlier answers are dropped to save tokens.
 
-    An empty answer is left out and the complaint joins the question: providers refuse empty and adjacent user turns.
+    An answer that goes round in circles is left out, because a model that sees it goes on with it. So is an empty one.
+    Then the complaint joins the question: providers refuse empty and adjacent user turns.
     """
     *before, question = request.messages
     complaint = "That answer cannot be used:\n" + "\n".join(f"- {problem}" for problem in problems[:5])
     note = f"{complaint}\nAnswer again, with the JSON alone, in the form asked for."
     answer = strip_thoughts(reply.text).strip()[:SHOWN_CHARACTERS]
-    if answer:
+    if answer and not _goes_in_circles(reply):
         turns = [question, Message(role="assistant", content=answer), Message(role="user", content=note)]
     else:
-        turns = [Message(role="user", content=f"{question.content}\n\nAn earlier answer was empty. {note}")]
+        why = "An earlier answer went round in circles. " if answer else "An earlier answer was empty. "
+        turns = [Message(role="user", content=f"{question.content}\n\n{why}{note}")]
     return request.model_copy(update={"messages": (*before, *turns), "attempt": attempt})
+
+
+def _goes_in_circles(reply: ChatReply) -> bool:
+    """Whether an answer was cut off while it repeated itself, as small models do at temperature 0."""
+    end = reply.text[-CIRCULAR_CHARACTERS:].encode(errors="replace")
+    return reply.truncated and len(zlib.compress(end)) < CIRCULAR_SHARE * len(end)
 
 
 def _failure(model: str, item: type[BaseModel], reply: ChatReply, problems: tuple[str, ...], n_calls: int) -> str:

@@ -48,9 +48,9 @@ class Database:
     def teaches(self, sql: str) -> bool:
         """Whether a query runs and returns something definite."""
         found = self.run(sql)
-        return isinstance(found, Result) and not self.find_emptiness(sql, found) and not self._is_arbitrary(sql)
+        return isinstance(found, Result) and not self.find_emptiness(sql, found) and not self.is_arbitrary(sql)
 
-    def _is_arbitrary(self, sql: str) -> bool:
+    def is_arbitrary(self, sql: str) -> bool:
         """Whether a query returns the first of several equal rows, or rows without what they are sorted by: no answer to "the smallest"."""
         keys = find_first_keys(sql)
         found = self.run(keys.sql) if keys else None

@@ -234,6 +234,13 @@ class Sql(Task):
         if n_empty:
             found = agree(n_empty, "1 query returns", f"{n_empty:,} queries return")
             notes.append(f"{found} no rows, so any query that returns none counts as right there")
+        arbitrary = [e for e in examples if self._open(self._database_of(e)).is_arbitrary(e.answer)]
+        if arbitrary:
+            found = agree(len(arbitrary), "1 query returns", f"{len(arbitrary):,} queries return")
+            notes.append(
+                f"{found} the first of several equal rows, or rows without a value to sort by"
+                f" ({_asked(arbitrary[0]).question!r}). Any other choice counts as wrong there"
+            )
         return notes
 
     def _run_reference(self, database: Path, sql: str) -> Result | Failure:

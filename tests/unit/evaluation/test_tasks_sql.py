@@ -202,6 +202,24 @@ def test_queries_without_rows_are_told(folder: Path) -> None:
     assert read_in.understood.unused == ()
 
 
+def test_queries_whose_first_row_is_an_arbitrary_one_are_told(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "books.sqlite")) as database, database:
+        database.execute("INSERT INTO book VALUES (4, 'Fiasco', 1, 1974, NULL)")
+    queries = [
+        "SELECT title FROM book ORDER BY year DESC LIMIT 1",  # two books are of 1974
+        "SELECT title FROM book ORDER BY year LIMIT 1",
+        "SELECT title FROM book ORDER BY price LIMIT 1",  # one book has no price
+        "SELECT title FROM book ORDER BY price DESC LIMIT 1",
+        "SELECT title FROM book ORDER BY year DESC LIMIT 2",
+    ]
+    rows = [row(folder, number=n, question=f"Question {n}", sql=sql) for n, sql in enumerate(queries)]
+    (read_in,) = read_all(task(folder), [rows])
+    assert read_in.understood.notes == (
+        "2 queries return the first of several equal rows, or rows without a value to sort by ('Question 0'). Any other choice"
+        " counts as wrong there",
+    )
+
+
 @pytest.mark.parametrize(
     ("sql", "response", "value", "reason"),
     [

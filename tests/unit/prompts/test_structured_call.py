@@ -255,6 +255,22 @@ def test_a_cut_off_answer_says_so() -> None:
     assert any("cut off at the token limit" in problem for problem in reply.problems)
 
 
+@pytest.mark.parametrize("words", ["WHERE height < (SELECT height FROM hill ", "不知道。", "x", "🙂 \ud83d"])
+def test_an_answer_that_goes_round_in_circles_is_not_shown_again(words: str) -> None:
+    circling = f'[{{"reason": "{words * 2000}'[:5000]
+    reply, model = ask(ChatReply(text=circling, usage=Usage(), truncated=True, key="k"), json.dumps([GOOD]))
+    assert reply.items[0].rating == 8
+    (asked_again,) = model.requests[1].messages
+    assert asked_again.content.startswith("Rate these.") and words * 3 not in asked_again.content
+    assert "went round in circles" in asked_again.content and "write less" in asked_again.content
+
+
+def test_a_long_answer_in_many_words_is_shown_again() -> None:
+    text = " ".join(f"Number {n} is followed by {n * n}, which is no circle." for n in range(100))
+    _, model = ask(ChatReply(text=text, usage=Usage(), truncated=True, key="k"), json.dumps([GOOD]))
+    assert [message.role for message in model.requests[1].messages] == ["user", "assistant", "user"]
+
+
 @pytest.mark.parametrize(("n_tokens", "is_lost"), [(200, True), (1, False)])
 def test_an_empty_answer_whose_tokens_were_counted_was_put_elsewhere(n_tokens: int, is_lost: bool) -> None:
     lost = ChatReply(text="", usage=Usage(output_tokens=n_tokens), key="k")
