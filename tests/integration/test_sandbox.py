@@ -73,7 +73,9 @@ def test_an_endless_sleep_is_stopped() -> None:
 def test_a_fork_bomb_is_limited() -> None:
     code = "import os, time\nn = 0\ntry:\n    while True:\n        if os.fork() == 0: time.sleep(30)\n        n += 1\n"
     result = run_program(f"{code}except BlockingIOError:\n    print(n)\n")
-    assert result.ok and int(result.output_tail) < sandbox.MAX_PROCESSES
+    ended = result.ok and int(result.output_tail) < sandbox.MAX_PROCESSES
+    # Without namespaces of its own (in a chroot, or in many containers), the kernel counts loosely, and its supervisor stops the program.
+    assert ended or result.reason == f"had more than {sandbox.MAX_PROCESSES} processes and threads"
 
 
 def test_memory_is_limited() -> None:

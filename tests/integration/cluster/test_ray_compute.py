@@ -83,9 +83,13 @@ def test_no_more_jobs_run_than_there_are_gpus(cluster: Any, tmp_path: Path) -> N
 @pytest.mark.usefixtures("cluster")
 def test_jobs_that_nobody_waits_for_and_workers_without_any_end(tmp_path: Path) -> None:
     compute = make_compute(tmp_path, orphan_minutes=0.02, idle_minutes=0.05)
-    compute.submit(make_job("hang"))
+
+    def has_begun() -> bool:
+        compute.submit(make_job("hang"))  # until then, somebody waits for it
+        return count_starts(tmp_path, "hang") == 1
+
+    wait_for(has_begun)
     board = compute._found_board
-    wait_for(lambda: count_starts(tmp_path, "hang") == 1)
     wait_for(lambda: has_ended(board))
     assert (run(compute, make_job("a")) / "pid").exists(), "the next job gets another board"
 
