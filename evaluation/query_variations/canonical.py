@@ -10,9 +10,16 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
-from pada_agent.evaluation.query_variations.english import pluralize
+from pada_agent.evaluation.query_variations.english import pluralize, singularize
 from pada_agent.evaluation.query_variations.nesting import identifies
-from pada_agent.evaluation.query_variations.places import Asked, as_words, is_numeric, is_sayable, list_known
+from pada_agent.evaluation.query_variations.places import (
+    Asked,
+    as_words,
+    is_amount,
+    is_numeric,
+    is_sayable,
+    list_known,
+)
 from pada_agent.evaluation.sqlite.reader import Column, Table
 
 _SAYS_TIME = re.compile(
@@ -105,7 +112,7 @@ def _look_up(table: Table, thing: Column, rng: Random) -> Asked | None:
     if not wanted or not values or not identifies(table, thing.name):
         return None
     column, value = rng.choice(wanted), rng.choice(values)
-    words = as_words(column.name).lower()
+    words = _say(column)
     question = f"what is the {words} of {value}" if is_sayable(column) else f"when was {value} {words}"
     return Asked(question, f"SELECT {column.name} FROM {table.name} WHERE {thing.name} = {_quote(value)}")
 
@@ -121,7 +128,7 @@ def _find_extreme(
     is_most = rng.random() < 0.5 or not is_whole  # sorted upwards, NULL comes first
     condition = _draw_condition(table, thing, every, rng, but=scale) if rng.random() < SHARE_OF_CONDITIONS else None
     words, where = (f" {condition.words}", f" WHERE {condition.sql}") if condition else ("", "")
-    noun, said = _singularize(as_words(table.name)), as_words(scale.name).lower()
+    noun, said = singularize(as_words(table.name)), _say(scale)
     most, least = ("latest", "earliest") if is_time(scale) else ("largest", "smallest")
     if is_sayable(scale):
         question = f"which {noun}{words} has the {most if is_most else least} {said}"
@@ -141,11 +148,12 @@ def _gather(table: Table, thing: Column, every: Sequence[Table], rng: Random) ->
     if not amounts:
         return None
     amount = rng.choice(amounts)
-    function, word = rng.choice([("AVG", "average"), ("SUM", "total"), ("MAX", "largest"), ("MIN", "smallest")])
+    sums = [("SUM", "total")] if is_amount(amount) else []
+    function, word = rng.choice([("AVG", "average"), *sums, ("MAX", "largest"), ("MIN", "smallest")])
     condition = _draw_condition(table, thing, every, rng, but=amount) if rng.random() < SHARE_OF_CONDITIONS else None
     words, where = (f" {condition.words}", f" WHERE {condition.sql}") if condition else ("", "")
     return Asked(
-        f"what is the {word} {as_words(amount.name).lower()} of the {pluralize(as_words(table.name))}{words}",
+        f"what is the {word} {as_words(amount.name)} of the {pluralize(as_words(table.name))}{words}",
         f"SELECT {function}({amount.name}) FROM {table.name}{where}",
     )
 
@@ -159,11 +167,12 @@ def _count_each(table: Table, thing: Column, style: Style, rng: Random) -> Asked
     if not kinds:
         return None
     kind, counted = rng.choice(kinds), _say_counted(table, thing, style)
-    noun, things = as_words(kind.name).lower(), pluralize(as_words(table.name))
+    noun, things = as_words(kind.name), pluralize(as_words(table.name))
     if rng.random() < 0.5:
         sql = f"SELECT {kind.name}, COUNT({counted}) FROM {table.name} GROUP BY {kind.name}"
         return Asked(f"how many {things} are there for each {noun}", sql)
-    word, order = rng.choice([("most", " DESC"), ("fewest", "")])
+    refers = kind.name.lower() in {own.lower() for own, _, _ in table.references}  # one with none is not in this table
+    word, order = rng.choice([("most", " DESC")] if refers else [("most", " DESC"), ("fewest", "")])
     sql = f"SELECT {kind.name} FROM {table.name} GROUP BY {kind.name} ORDER BY COUNT({counted}){order} LIMIT 1"
     return Asked(f"which {noun} has the {word} {things}", sql)
 
@@ -179,7 +188,7 @@ def _draw_condition(
             other, key = far
             inner = _draw_condition(other, key, (), rng)
             if inner:
-                noun = _singularize(re.sub(r"(?<=\w) ?id$", "", as_words(column.name).lower()))
+                noun = singularize(re.sub(r"(?<=\w) ?id$", "", as_words(column.name)))
                 sql = f"{column.name} IN (SELECT {key.name} FROM {other.name} WHERE {inner.sql})"
                 return _Condition(f"whose {noun} is one of the {pluralize(as_words(other.name))} {inner.words}", sql)
         if column in list_known(table) and _is_shared(table, thing, column) and (found := _compare(column, rng)):
@@ -188,7 +197,7 @@ def _draw_condition(
 
 
 def _compare(column: Column, rng: Random) -> _Condition | None:
-    words = as_words(column.name).lower()
+    words = _say(column)
     if not is_sayable(column) and not is_time(column):
         return None
     if is_numeric(column):
@@ -239,7 +248,7 @@ def _is_shared(table: Table, thing: Column, column: Column) -> bool:
 
 def _name_things(table: Table, thing: Column) -> str:
     things = pluralize(as_words(table.name))
-    return things if identifies(table, thing.name) else f"{pluralize(as_words(thing.name).lower())} of the {things}"
+    return things if identifies(table, thing.name) else f"{pluralize(as_words(thing.name))} of the {things}"
 
 
 def _select(table: Table, thing: Column) -> str:
@@ -247,9 +256,13 @@ def _select(table: Table, thing: Column) -> str:
 
 
 def _list_sayable(column: Column) -> list[str]:
-    """The texts of a column, if it holds texts only. Dates and codes are no names."""
+    """The texts of a column, if it holds texts only. Dates, codes, JSON and HTML are no names."""
     texts = [value for value in column.values if isinstance(value, str)]
-    named = [text for text in texts if 0 < len(text) <= MAX_CHARACTERS and text.isprintable() and not text[0].isdigit()]
+    named = [
+        text
+        for text in texts
+        if 0 < len(text) <= MAX_CHARACTERS and text.isprintable() and not re.match(r"[\d{[<]", text)
+    ]
     return named if len(named) == len([v for v in column.values if v is not None]) else []
 
 
@@ -259,8 +272,10 @@ def is_time(column: Column) -> bool:
     return bool(column.values) and is_year and _SAYS_TIME.search(column.name) is not None
 
 
-def _singularize(noun: str) -> str:
-    return noun[:-1] if noun.endswith("s") and not noun.endswith("ss") else noun
+def _say(column: Column) -> str:
+    """A column's name as a noun, or, if it is none, as what happened: "hired" for `year_hired`."""
+    words = as_words(column.name)
+    return words if is_sayable(column) else re.sub(r"^(?:year|date)s? ", "", words)
 
 
 def _is_plain(name: str) -> bool:

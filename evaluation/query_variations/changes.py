@@ -5,7 +5,7 @@ a time, uses only what the database has, and knows what it changed. The writer t
 """
 
 from collections.abc import Callable, Sequence
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from random import Random
 
 from pada_agent.evaluation.query_variations.columns import change_column
@@ -47,7 +47,7 @@ def vary(sql: str, question: str, tables: Sequence[Table], *, list_rows: ListRow
     ways: list[tuple[int, Callable[[str], Varied | None]]] = [
         (2, lambda q: change_values(q, question, tables, list_rows=list_rows, rng=rng)),
         (1, lambda q: change_column(q, question, tables, rng=rng)),
-        (1, lambda q: turn_end(q, question)),
+        (1, lambda q: turn_end(q, question, tables)),
         (1, lambda q: change_count(q, tables)),
     ]
     varied = Varied(sql, ())
@@ -82,7 +82,9 @@ def change_values(
             continue
         taken = {p.text.lower() for p in places} | {text.lower() for text in exchanged.values()}
         pool = [v for v in _list_values(place.column, tables, like=place.text) if v.lower() not in taken]
-        new = drawn.get(place.column.lower()) or (rng.choice(pool) if pool else "")
+        new = drawn.pop(place.column.lower(), "") or (
+            rng.choice(pool) if pool else ""
+        )  # others of a list are drawn alone
         if not new or new.lower() == place.text.lower():
             return None
         exchanged[key] = new
@@ -90,8 +92,11 @@ def change_values(
     return Varied(replace(sql, replaced), tuple((was, now) for (_, was), now in exchanged.items()))
 
 
-def turn_end(sql: str, question: str) -> Varied | None:
+def turn_end(sql: str, question: str, tables: Sequence[Table] = ()) -> Varied | None:
     """The smallest in place of the largest, or fewer in place of more. None if several parts of the query could be meant.
+
+    Also none if what has the fewest rows would be looked for among things that have any: a customer without orders is in
+    no row of a join.
 
     A comparison with a value that the question does not name does not count beside `MAX`, `MIN` or `ORDER BY`: "major"
     may stand for `length > 750`.
@@ -107,7 +112,7 @@ def turn_end(sql: str, question: str) -> Varied | None:
         end = _find_end_of_key(tokens, worded[0])
         return Varied(f"{sql[:end]} DESC{sql[end:]}", (("ASC", "DESC"),)) if end else None
     turned = TURNED.get(token.text.lower())
-    if turned is None:
+    if turned is None or (turned in ("ASC", "MIN", "<") and _leaves_out_none(tokens, tables)):
         return None
     return Varied(replace(sql, [(Place(token.start, token.end, token.text), turned)]), ((token.text.upper(), turned),))
 
@@ -171,6 +176,17 @@ def _is_end(tokens: Sequence[Token], place: int) -> bool:
         rest = takewhile(lambda token: token.depth >= tokens[place].depth, tokens[place:])
         return not any(t.depth == tokens[place].depth and t.text.lower() in ("asc", "desc") for t in rest)
     return text in TURNED
+
+
+def _leaves_out_none(tokens: Sequence[Token], tables: Sequence[Table]) -> bool:
+    """Whether rows are counted or added up for each of several things, of which those without rows are missing."""
+    texts = [token.text.lower() for token in tokens]
+    groups = [i + 2 for i, pair in enumerate(pairwise(texts)) if pair == ("group", "by")]
+    if not groups or {"count", "sum"}.isdisjoint(texts) or not {"left", "right", "full"}.isdisjoint(texts):
+        return False
+    keys = {texts[i].strip('"`[]') for start in groups for i in (start, start + 2) if i < len(texts)}
+    referring = {own.lower() for table in tables for own, _, _ in table.references}
+    return len(tables) > 1 or "join" in texts or not keys.isdisjoint(referring)
 
 
 def _find_end_of_key(tokens: Sequence[Token], order: int) -> int | None:

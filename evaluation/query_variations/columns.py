@@ -4,13 +4,14 @@ import re
 from collections.abc import Sequence
 from random import Random
 
-from pada_agent.evaluation.query_variations.english import ENDS_OF_SCALES, EXTREMES, TURNED, VERBS
+from pada_agent.evaluation.query_variations.english import ENDS_OF_SCALES, EXTREMES, TURNED, VERBS, pluralize
 from pada_agent.evaluation.query_variations.places import (
     Place,
     Varied,
     as_pattern,
     as_words,
     find_values,
+    is_amount,
     is_numeric,
     is_sayable,
     list_known,
@@ -69,7 +70,7 @@ def change_column(sql: str, question: str, tables: Sequence[Table], *, rng: Rand
     number. If a query looks for an end of a scale, a column such as `lowest_point` is kept, because its question
     expresses both in one word. A column is also kept if its name may be a verb, as in "name all cities", or is part of
     another name or text in the query, if the question says what is done by it ("which author wrote"), or where in it ("in
-    what year"), and if an end of a scale is not said of its name: "the highest salary", but not "the salary of the best
+    what year"), and if it is an amount ("how many seats") only another one takes its place, and if an end of a scale is not said of its name: "the highest salary", but not "the salary of the best
     paid". None if the question names a column that the query does not use, as in "population density" for `density`.
     """
     tokens = list(find_tokens(sql))
@@ -91,6 +92,7 @@ def change_column(sql: str, question: str, tables: Sequence[Table], *, rng: Rand
         if said.lower() in _AMOUNTS or not _is_noun(said, question) or _does(said, question) or is_measured:
             continue
         is_text = _is_where(said, question)
+        is_number, is_many = _is_amount_of(said, question), _is_many(said, question)
         options += [
             (column, other, places)
             for other in list_known(table)
@@ -99,6 +101,8 @@ def change_column(sql: str, question: str, tables: Sequence[Table], *, rng: Rand
             and not (has_end and (_says_end(column.name) or _says_end(other.name)))
             and (is_given or is_numeric(other) == is_numeric(column))
             and not (is_text and (is_numeric(column) or is_numeric(other)))
+            and not (is_number and not is_amount(other))
+            and not (is_many and as_words(other.name) != pluralize(as_words(other.name)))
         ]
     if not options:
         return None
@@ -146,6 +150,17 @@ def _is_where(noun: str, question: str) -> bool:
     before = rf"(?:in|from|since|by|on|at|to|of)\s+(?:which|what)\s+{as_pattern(noun)}"
     asked = rf"{before}|(?:which|what)\s+{as_pattern(noun)}\s.*\b(?:in|from|on|at|to)\W*$"
     return re.search(asked, question, re.IGNORECASE) is not None
+
+
+def _is_many(noun: str, question: str) -> bool:
+    """Whether a question asks how many of these there are. A noun in the singular does not fit in their place."""
+    return re.search(rf"(?:how\s+many|numbers?\s+of)\s+{as_pattern(noun)}", question, re.IGNORECASE) is not None
+
+
+def _is_amount_of(noun: str, question: str) -> bool:
+    """Whether a question asks for an amount of these, so that neither a name nor a month fits in their place."""
+    words = r"how\s+(?:many|much)|(?:numbers?|amounts?|sum|average|mean)\s+of(?:\s+the)?|total|average|mean|combined"
+    return re.search(rf"(?<!\w)(?:{words})\s+{as_pattern(noun)}", question, re.IGNORECASE) is not None
 
 
 def _says_end(column: str) -> bool:

@@ -1,18 +1,19 @@
 """Derives a new question and its query from those of training rows. The only effect is that queries are run, by `Database.run`."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from pada_agent.evaluation.query_variations.canonical import find_style, make_canonical
-from pada_agent.evaluation.query_variations.changes import SHARE_OF_MORE, vary
+from pada_agent.evaluation.query_variations.changes import COUNTED, LISTED, SHARE_OF_MORE, vary
 from pada_agent.evaluation.query_variations.english import are_english
-from pada_agent.evaluation.query_variations.nesting import Phrase, make_phrase, nest
-from pada_agent.evaluation.query_variations.places import Asked, ListRows, find_named
+from pada_agent.evaluation.query_variations.nesting import Phrase, identifies, make_phrase, nest
+from pada_agent.evaluation.query_variations.places import Asked, ListRows, find_named, single_quote
 from pada_agent.evaluation.query_variations.properties import ask_for_another
 from pada_agent.evaluation.query_variations.questions import follow
 from pada_agent.evaluation.sqlite.reader import Failure, Result, Table
-from pada_agent.evaluation.verifiers.sql_text import find_first_keys
+from pada_agent.evaluation.verifiers.sql_text import find_first_keys, list_selects
 
 MAX_TRIES = 20
 """Maximum number of queries derived from a row's query until one returns something."""
@@ -24,6 +25,11 @@ SHARE_CANONICAL = 0.35
 """Share of the tries that make a simple query from the tables alone."""
 SHARE_ASKED = 0.4
 """Share of the other tries that ask for another property of what the question finds."""
+
+_COUNT = re.compile(r"\s*select\s+count\s*\(\s*(?!distinct\b)", re.IGNORECASE)
+_LISTED = re.compile(
+    r"\s*select\s+(?P<kinds>distinct\s+)?(?:\w+\.)?[\"`\[]?(?P<column>\w+)[\"`\]]?\s+from\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -51,13 +57,47 @@ class Database:
         return isinstance(found, Result) and not self.find_emptiness(sql, found) and not self.is_arbitrary(sql)
 
     def is_arbitrary(self, sql: str) -> bool:
-        """Whether a query returns the first of several equal rows, or rows without what they are sorted by: no answer to "the smallest"."""
-        keys = find_first_keys(sql)
-        found = self.run(keys.sql) if keys else None
-        if keys is None or not isinstance(found, Result):
+        """Whether a query, or one in it, returns the first of several equal rows, or rows without what they are sorted by.
+
+        That is no answer to "the smallest". A query in it that depends on what is around it is not examined.
+        """
+        for keys in filter(None, map(find_first_keys, list_selects(sql))):
+            found = self.run(keys.sql)
+            if isinstance(found, Result) and keys.are_arbitrary(found.rows):
+                return True
+        return False
+
+    def counts_things(self, base: str, made: str, changes: Sequence[tuple[str, str]]) -> bool:
+        """Whether a list that became a count, or the other way round, has each thing once, and is one of things.
+
+        `COUNT(returned)` counts loans but lists dates, and a list of the customers' cities may repeat a city.
+        """
+        if (LISTED, COUNTED) in changes:
+            counted = _COUNT.match(made)
+            is_once = counted is None or self.is_true(
+                f"SELECT ({made}) = ({made[: counted.end()]}DISTINCT {made[counted.end() :]})"
+            )
+            return is_once and self._lists_things(base)
+        return (COUNTED, LISTED) not in changes or self._lists_things(made)
+
+    def _lists_things(self, sql: str) -> bool:
+        """Whether a query returns texts, each once, that are names: of a column called so, or in which no two rows are alike."""
+        found, listed = self.run(sql), _LISTED.match(sql)
+        texts = [row[0] for row in found.rows if isinstance(row[0], str)] if isinstance(found, Result) else []
+        if listed is None or not isinstance(found, Result) or not len(set(texts)) == len(texts) == len(found.rows):
             return False
-        values = [row[0] for row in found.rows]
-        return None in values[: keys.n] or (len(values) > keys.n and values[-1] == values[-2])
+        if listed["kinds"] or self._are_names(texts):
+            return True
+        alike = [t.name for t in self.tables for c in t.columns if c.name.lower() == listed["column"].lower()]
+        counted = f'SELECT COUNT(*) = COUNT(DISTINCT "{listed["column"]}") FROM '
+        return all(text[:1].isalpha() and "@" not in text for text in texts) and any(
+            self.is_true(counted + '"' + table.replace('"', '""') + '"') for table in alike
+        )
+
+    def _are_names(self, texts: Sequence[str]) -> bool:
+        wanted = {text.lower() for text in texts}
+        named = ((table.name, c.name) for table in self.tables for c in table.columns if identifies(table, c.name))
+        return any(wanted <= {str(row[0]).lower() for row in self.list_rows(t, (name,))} for t, name in named)
 
 
 def derive(source: Asked, others: Sequence[Asked], database: Database, rng: Random) -> Asked | None:
@@ -70,7 +110,7 @@ def derive(source: Asked, others: Sequence[Asked], database: Database, rng: Rand
     Args:
         others: rows about the same database.
     """
-    alike = [source, *others]
+    source, *others = alike = [_single_quote(asked, database) for asked in (source, *others)]
     is_english = are_english([asked.question for asked in alike])
     share = SHARE_JOINED if find_named(source.sql, source.question) else SHARE_JOINED_WITHOUT_VALUE
     for _ in range(MAX_TRIES):
@@ -81,6 +121,16 @@ def derive(source: Asked, others: Sequence[Asked], database: Database, rng: Rand
         if made and database.teaches(made.sql):
             return made
     return None
+
+
+def _single_quote(asked: Asked, database: Database) -> Asked:
+    """The same query with texts in single quotes, so that they can be told from names."""
+    if '"' not in asked.sql:
+        return asked
+    known = {name.lower() for t in database.tables for name in (t.name, *(c.name for c in t.columns))}
+    sql = single_quote(asked.sql, known)
+    was, now = database.run(asked.sql), database.run(sql)
+    return Asked(asked.question, sql) if isinstance(was, Result) and was == now else asked
 
 
 def _make_simple(source: Asked, alike: Sequence[Asked], database: Database, rng: Random) -> Asked | None:
@@ -104,7 +154,8 @@ def _change(source: Asked, database: Database, rng: Random) -> Asked | None:
     base = another or source
     varied = vary(base.sql, base.question, tables, list_rows=database.list_rows, rng=rng)
     followed = varied and follow(base.question, base.sql, varied.changes)
-    return Asked(followed, varied.sql) if varied and followed else another
+    is_right = varied and followed and database.counts_things(base.sql, varied.sql, varied.changes)
+    return Asked(followed, varied.sql) if varied and followed and is_right else another
 
 
 def _join(source: Asked, others: Sequence[Asked], database: Database, rng: Random) -> Asked | None:
@@ -119,7 +170,9 @@ def _join(source: Asked, others: Sequence[Asked], database: Database, rng: Rando
     def phrase(asked: Asked) -> Phrase | None:
         """What the question asks for, if that is one or more texts."""
         found = database.run(asked.sql)
-        return make_phrase(asked.question, asked.sql, found.rows) if isinstance(found, Result) else None
+        return (
+            make_phrase(asked.question, asked.sql, found.rows, database.tables) if isinstance(found, Result) else None
+        )
 
     if made := put_into(source, list(filter(None, map(phrase, others)))):
         return made

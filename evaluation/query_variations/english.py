@@ -59,10 +59,34 @@ def are_english(questions: Sequence[str]) -> bool:
     return sum(_ENGLISH.search(question) is not None for question in questions) > len(questions) / 2
 
 
+_PLURALS = {
+    **{"person": "people", "child": "children", "man": "men", "woman": "women", "movie": "movies", "cookie": "cookies"},
+    **{noun: noun for noun in ("staff", "series", "species", "equipment", "personnel", "information", "data", "news")},
+}
+"""Plurals that no rule gives."""
+_SINGULARS = {plural: noun for noun, plural in _PLURALS.items()}
+_LAST_WORD = re.compile(r"[^\W_]*$")
+
+
 def pluralize(noun: str) -> str:
-    """The regular English plural of a column's name: "populations", "countries", "branches". A plural stays as it is."""
-    if noun.endswith("s") and not noun.endswith("ss"):
+    """The English plural of a column's or table's name: "populations", "countries", "branches". A plural stays as it is."""
+    last = _LAST_WORD.findall(noun)[0]
+    if last in _PLURALS:
+        return noun.removesuffix(last) + _PLURALS[last]
+    if last in _SINGULARS or (noun.endswith("s") and not noun.endswith("ss")):
         return noun
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return f"{noun[:-1]}ies"
     return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
+
+
+def singularize(noun: str) -> str:
+    """The opposite of `pluralize`: "country" for "countries". A singular stays as it is."""
+    last = _LAST_WORD.findall(noun)[0]
+    if last in _SINGULARS:
+        return noun.removesuffix(last) + _SINGULARS[last]
+    if re.search(r".{3}ies$", last):
+        return f"{noun[:-3]}y"
+    if re.search(r"(?:ch|sh|ss|x|[^aeo]us)es$", last):
+        return noun[:-2]
+    return noun[:-1] if re.search(r".[^sui]s$|ies$", last) else noun

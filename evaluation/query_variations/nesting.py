@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from pada_agent.evaluation.query_variations.english import AUXILIARIES, PREPOSITIONS, VERBS, pluralize
-from pada_agent.evaluation.query_variations.places import ListRows, Place, Varied, find_named, names, replace
+from pada_agent.evaluation.query_variations.english import AUXILIARIES, PREPOSITIONS, VERBS, pluralize, singularize
+from pada_agent.evaluation.query_variations.places import ListRows, Place, Varied, as_words, find_named, names, replace
 from pada_agent.evaluation.sqlite.reader import Table, Value
 from pada_agent.evaluation.verifiers.sql_text import find_tokens
 
@@ -25,11 +25,13 @@ _IS_THE = re.compile(
     re.IGNORECASE,
 )
 _WHO = re.compile(rf"who (?P<said>(?:{VERBS}) .+)", re.IGNORECASE)
-_NAMES_OF = re.compile(r"(?i)^(?:the|our) (?:names?|titles?) of ")
+_NAMES_OF = re.compile(r"^(?:the|our) (?:names?|titles?) of (?=(?:the|our|an?|all|any|each|every)\b)", re.IGNORECASE)
+"""What may be left out, because whoever says "the newest book" means its title. Not before a name: nobody is their title."""
 _GIVEN = re.compile(r"\s*select\s+(?:distinct\s+)?(?:\w+\.)?(?P<column>\w+)\s+from\s+(?P<table>\w+)\b", re.IGNORECASE)
 _ASKS_FOR_AMOUNT = re.compile(r"\s*(?:how|what is the (?:total|average|number))\b", re.IGNORECASE)
 
 
+_OF_PERSON = re.compile(r"(?:first|last|full|sur|fore|given|family|middle)_?name$")
 _JOINS = frozenset({"and", "or", "than", "that", "which", "who", "whose", "where", "as", "be", "not"})
 _LAST_WORD = re.compile(r"(\w+)\s+$")
 _NEXT_WORD = re.compile(r"\s+(\w+)")
@@ -49,11 +51,12 @@ class Phrase(NamedTuple):
     """What the query returns, in lower case."""
 
 
-def word_as_phrase(question: str, noun: str = "") -> str | None:
+def word_as_phrase(question: str, noun: str = "", *, is_of_names: bool = True) -> str | None:
     """Turn "which state borders the most states" into "the state that borders the most states". None for other forms and other languages.
 
     Args:
         noun: what "who" asks for, such as "author". Without it, questions that begin with "who" have no phrase, except "who is the …".
+        is_of_names: whether a title is the name of what has it, so that "the title of" may be left out.
     """
     asked = " ".join(question.split()).rstrip(" ?.!")
     if asked.rpartition(" ")[2].lower() in PREPOSITIONS:
@@ -61,7 +64,8 @@ def word_as_phrase(question: str, noun: str = "") -> str | None:
     if found := _WHICH.fullmatch(asked):
         return f"the {found['what']} that {found['said'] or found['by']}"
     if found := _IS_THE.fullmatch(asked):
-        return _NAMES_OF.sub("", found["what"] or found["named"])
+        said = found["what"] or found["named"]
+        return _NAMES_OF.sub("", said) if is_of_names else said
     found = _WHO.fullmatch(asked)
     return f"the {noun} who {found['said']}" if found and noun else None
 
@@ -72,14 +76,21 @@ def find_noun(sql: str) -> str:
     if given is None:
         return ""
     column = re.sub(r"(?i)_?(?:name|title|id)$", "", given["column"])
-    return (column or given["table"]).replace("_", " ").lower()
+    return singularize(as_words(column or given["table"]))
 
 
-def make_phrase(question: str, sql: str, rows: Sequence[tuple[Value, ...]]) -> Phrase | None:
+def make_phrase(
+    question: str, sql: str, rows: Sequence[tuple[Value, ...]], tables: Sequence[Table] = ()
+) -> Phrase | None:
     """The phrase for a question whose query returns `rows`. None if these are not texts of one column, or if the question cannot be reworded."""
     values = tuple(row[0].lower() for row in rows if len(row) == 1 and isinstance(row[0], str))
     noun = find_noun(sql)
-    text = word_as_phrase(question, noun if len(values) == 1 or not noun else pluralize(noun))
+    noun = noun if len(values) == 1 or not noun else pluralize(noun)
+    given = _GIVEN.match(sql)
+    read = [table for table in tables if given and table.name.lower() == given["table"].lower()]
+    text = word_as_phrase(
+        question, noun, is_of_names=not given or all(identifies(table, given["column"]) for table in read)
+    )
     outer = {token.text.lower() for token in find_tokens(sql) if not token.depth}
     if not values or len(values) != len(rows) or text is None or ("order" in outer and "limit" not in outer):
         return None
@@ -198,11 +209,19 @@ def _has_one(table: Table, value: str, list_rows: ListRows) -> bool:
 
 
 def identifies(table: Table, column: str) -> bool:
-    """Whether a column holds the names of what the table's rows are: `name`, `title`, and `state_name` in `state`. A reference does not."""
-    base = re.sub(r"_?(?:name|title)$", "", column.lower())
-    return base in ("", table.name.lower()) and column.lower() not in {
-        reference[0].lower() for reference in table.references
-    }
+    """Whether a column holds the names of what the table's rows are: `name`, `title`, and `state_name` in `state` or `states`.
+
+    A reference does not, and neither does the title of a person, who has a name beside it.
+    """
+    own, name = table.name.lower(), column.lower()
+    bases = ("", own, singularize(own))
+    is_own = re.sub(r"_?(?:name|title)$", "", name) in bases
+    others = [c.name.lower() for c in table.columns if c.name.lower() != name]
+    is_title = name.endswith("title") and any(
+        _OF_PERSON.search(other) or (other.endswith("name") and re.sub(r"_?name$", "", other) in bases)
+        for other in others
+    )
+    return is_own and not is_title and name not in {reference[0].lower() for reference in table.references}
 
 
 def _may_adjoin(word: str) -> bool:

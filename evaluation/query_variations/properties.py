@@ -14,6 +14,7 @@ from pada_agent.evaluation.query_variations.places import (
     Asked,
     as_words,
     find_values,
+    is_amount,
     is_numeric,
     is_sayable,
     list_known,
@@ -59,7 +60,9 @@ def ask_for_another(
     prefix = asked["column"][: -len(asked["name"])]
     is_list = len(rows) > 1 and len(set(rows)) == len(rows) and _CHOOSES.isdisjoint(outermost)
     if is_list and is_numeric(column) and rng.random() < SHARE_GATHERED:
-        function = rng.choice([name for name in _GATHERED if name != "SUM" or not is_time(column)])
+        function = rng.choice(
+            [name for name in _GATHERED if name != "SUM" or (is_amount(column) and not is_time(column))]
+        )
         made, wanted = (
             f"{function}({prefix}{column.name})",
             f"what is the {_GATHERED[function]} {as_words(column.name)}",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pada_agent.evaluation.query_variations.changes import COUNTED, LISTED
 from pada_agent.evaluation.query_variations.english import COMPARATIVES, ENDS_OF_SCALES, EXTREMES, LIMITS, TURNED, VERBS
-from pada_agent.evaluation.query_variations.places import as_pattern, as_words, find_named, names
+from pada_agent.evaluation.query_variations.places import as_pattern, as_words, find_named, is_name, names, names_value
 from pada_agent.evaluation.verifiers.sql_text import find_tokens
 
 UPPER, LOWER = map(frozenset, zip(*EXTREMES, *COMPARATIVES, strict=True))
@@ -72,9 +72,9 @@ def find_dropped(question: str, rough: str, sql: str) -> str | None:
 
     "borders", "bordering" and "border" count as the same word.
     """
-    if unnamed := next((place.text for place in find_named(sql, rough) if not names(question, place.text)), None):
+    if unnamed := next((place.text for place in find_named(sql, rough) if not names_value(question, place.text)), None):
         return unnamed
-    parts = {stem(part) for token in find_tokens(sql) if token.is_word for part in token.text.lower().split("_")}
+    parts = {stem(part) for token in find_tokens(sql) if is_name(token) for part in _WORD.findall(as_words(token.text))}
     kept = set(map(stem, _WORD.findall(question.lower())))
     return next(
         (w for w in _WORD.findall(rough.lower()) if len(w) > 2 and stem(w) in parts and stem(w) not in kept), None

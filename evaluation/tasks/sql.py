@@ -1,5 +1,6 @@
 """Questions about a database, answered by a query that is checked by running it."""
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -30,11 +31,14 @@ from pada_agent.evaluation.verifiers.sql_text import (
     extract_sql,
     find_changing,
     is_ordered,
+    list_quoted,
     may_ask_clock,
     selects_constants,
     tidy_sql,
 )
 
+_OTHER_DIALECT = ("syntax error", "no such function", "unrecognized token")
+"""What SQLite says about queries for other databases."""
 N_VALUES = 3
 """Number of values of each column that a writer sees."""
 MAX_OTHERS = 50
@@ -271,7 +275,9 @@ class Sql(Task):
             reader.fail("answer", f"a query begins with SELECT, WITH or VALUES{alone}")
         found = self._run_reference(database, sql)
         if isinstance(found, Failure):
-            reader.fail("answer", f"on {database} it fails: {found.reason}{alone}")
+            is_other = any(text in found.reason for text in _OTHER_DIALECT) and not alone
+            dialect = f". It has to be in the dialect of SQLite {sqlite3.sqlite_version}" if is_other else ""
+            reader.fail("answer", f"on {database} it fails: {found.reason}{alone}{dialect}")
         if changing := self._find_changing(database, sql, found):
             reader.fail(
                 "answer",
@@ -293,6 +299,8 @@ class Sql(Task):
         if self._find_changing(database, sql, found):
             return "gives something else each time"
         values = {value for row in found.rows for value in row}
+        if unknown := sorted(list_quoted(sql)) if values and values <= list_quoted(sql) else []:
+            return f"gives the text {unknown[0]!r} itself: no column has that name"
         if not found.rows or values == {None}:
             return "gives nothing: the values in it must be ones that the database has"
         if values == {0}:

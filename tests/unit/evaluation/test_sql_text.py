@@ -5,12 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pada_agent.evaluation.verifiers.sql_text import (
+    FirstKeys,
     begins_as_query,
     extract_sql,
     find_first_keys,
     find_syntax_error,
     find_tokens,
     is_ordered,
+    list_selects,
     selects_constants,
     tidy_sql,
 )
@@ -74,6 +76,22 @@ QUERIES = [
             "SQL: WITH/*x*/ t AS (SELECT 1)\n\nSELECT * FROM t\n\nThat is it.",
             "WITH/*x*/ t AS (SELECT 1)\n\nSELECT * FROM t",
         ),
+        ("```sql select a from b```", "select a from b"),
+        ("~~~sql\nselect a from b\n~~~", "select a from b"),
+        ("<sql>select a from b</sql>", "select a from b"),
+        ("SELECT a FROM b WHERE c <d</s>", "SELECT a FROM b WHERE c <d"),
+        ("SELECT a FROM b WHERE c = '</s>'<|im_end|>", "SELECT a FROM b WHERE c = '</s>'"),
+        ("SELECT a FROM b WHERE c </d", "SELECT a FROM b WHERE c </d"),
+        ("Here's the query: select a from b", "select a from b"),
+        ("The answer is `select `a` from b`, and `b` is a table.", "select `a` from b"),
+        ("SELECT a FROM b\nI used b, which has a.", "SELECT a FROM b"),
+        ("SELECT a FROM b\n\nSELECT a FROM b\n\nSELECT a", "SELECT a FROM b"),
+        ("SELECT a FROM b\nSELECT a FROM b", "SELECT a FROM b"),
+        (
+            "SELECT a FROM b UNION\nSELECT c FROM d\nWITH e AS (SELECT 1)\nSELECT 2",
+            "SELECT a FROM b UNION\nSELECT c FROM d",
+        ),
+        ("WITH e AS (SELECT 1)\n\nSELECT a FRM b x", "WITH e AS (SELECT 1)\n\nSELECT a FRM b x"),
         ("DELETE FROM b;", "DELETE FROM b"),
         ("I cannot select that", "I cannot select that"),
         ("", ""),
@@ -164,25 +182,73 @@ def test_a_query_that_gives_back_what_is_written_in_it_is_known(sql: str, consta
 @pytest.mark.parametrize(
     ("sql", "keys", "n"),
     [
-        ("SELECT a FROM t ORDER BY b LIMIT 1", "SELECT b FROM t ORDER BY b LIMIT 2", 1),
+        ("SELECT a FROM t ORDER BY b LIMIT 1", "SELECT a, b FROM t ORDER BY b LIMIT 51", 1),
         (
             "SELECT a FROM t WHERE c = 1 ORDER BY b DESC LIMIT 3;",
-            "SELECT b FROM t WHERE c = 1 ORDER BY b DESC LIMIT 4",
+            "SELECT a, b FROM t WHERE c = 1 ORDER BY b DESC LIMIT 53",
             3,
         ),
         (
-            "SELECT a FROM t GROUP BY a ORDER BY COUNT(*) asc LIMIT 1",
-            "SELECT COUNT(*) FROM t GROUP BY a ORDER BY COUNT(*) asc LIMIT 2",
+            "SELECT a, COUNT(*) AS n FROM t GROUP BY a ORDER BY n DESC NULLS LAST, x.a asc LIMIT 1",
+            "SELECT a, COUNT(*) AS n, COUNT(*), x.a FROM t GROUP BY a ORDER BY n DESC NULLS LAST, x.a asc LIMIT 51",
             1,
         ),
-        ("SELECT a FROM t ORDER BY b, c LIMIT 1", None, 0),
+        (
+            'SELECT t.a, b + c "the sum" FROM t ORDER BY "the sum" LIMIT 1',
+            'SELECT t.a, b + c "the sum", b + c FROM t ORDER BY "the sum" LIMIT 51',
+            1,
+        ),
+        ("SELECT a + b, c FROM t ORDER BY 1 LIMIT 1", "SELECT a + b, c, a + b FROM t ORDER BY 1 LIMIT 51", 1),
+        (
+            "WITH t AS (SELECT 1 AS a LIMIT 9) SELECT a FROM t ORDER BY a LIMIT 1",
+            "WITH t AS (SELECT 1 AS a LIMIT 9) SELECT a, a FROM t ORDER BY a LIMIT 51",
+            1,
+        ),
+        ("SELECT a FROM t LIMIT 1", "SELECT a FROM t LIMIT 51", 1),
         ("SELECT DISTINCT a FROM t ORDER BY b LIMIT 1", None, 0),
         ("SELECT a FROM t ORDER BY b", None, 0),
-        ("SELECT a FROM t LIMIT 1", None, 0),
-        ("SELECT a FROM t ORDER BY b LIMIT 1 OFFSET 2", None, 0),
+        ("SELECT a FROM t ORDER BY b LIMIT 1 OFFSET 2", "SELECT a, b FROM t ORDER BY b LIMIT 53", 1),
+        ("SELECT a FROM t ORDER BY b LIMIT 2, 1", "SELECT a, b FROM t ORDER BY b LIMIT 53", 1),
+        ("SELECT a FROM t ORDER BY b LIMIT 1 + 1", None, 0),
         ("SELECT a FROM (SELECT a FROM t ORDER BY b LIMIT 1)", None, 0),
+        ("SELECT 1 LIMIT 1", None, 0),
     ],
 )
 def test_what_decides_which_rows_come_first(sql: str, keys: str | None, n: int) -> None:
     found = find_first_keys(sql)
     assert (found and " ".join(found.sql.split()), found.n if found else 0) == (keys, n)
+
+
+def test_queries_in_brackets_are_found() -> None:
+    sql = "WITH x AS (SELECT (a) FROM b) SELECT (SELECT 1), ')' FROM x WHERE c IN (1, 2) AND d = (select (e"
+    assert list_selects(sql) == [sql, "SELECT (a) FROM b", "SELECT 1", "select (e"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "n", "arbitrary"),
+    [
+        ([("x", 3), ("y", 3), ("z", 1)], 1, True),
+        ([("x", 3), ("x", 3), ("y", 1)], 1, False),  # whichever is taken, the result is the same
+        ([("x", 3), ("x", 3), ("y", 3)], 1, True),
+        ([("x", 3), ("y", 3), ("z", 1)], 2, False),
+        ([("x", 3), ("y", 3)], 2, False),
+        ([("x", None), ("y", 3)], 1, True),
+        ([("x", 3), ("y", None)], 1, False),
+        ([], 1, False),
+    ],
+)
+def test_rows_that_could_come_first_just_as_well(rows: list[tuple[object, ...]], n: int, arbitrary: bool) -> None:
+    assert FirstKeys("", n, 1).are_arbitrary(rows) == arbitrary
+    assert not FirstKeys("", 1, 0).are_arbitrary([("x",), ("x",)]) and FirstKeys("", 1, 0).are_arbitrary(
+        [("x",), ("y",)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "arbitrary"), [((3, 2, 1), False), ((3, 3, 1), True), ((3, 2, 2), True), ((None, 2, 1), True)]
+)
+def test_the_second_row_is_arbitrary_if_it_equals_the_first_or_the_third(
+    keys: tuple[object, ...], arbitrary: bool
+) -> None:
+    found = find_first_keys("SELECT a FROM t ORDER BY b LIMIT 1 OFFSET 1")
+    assert found and found.are_arbitrary([*zip("xyz", keys, strict=True)]) == arbitrary

@@ -149,6 +149,11 @@ def test_a_changed_database_makes_other_examples(folder: Path) -> None:
             {"database": "books", "sql": "DELETE FROM book"},
             "field 'sql' is 'DELETE FROM book', but a query begins with SELECT",
         ),
+        (
+            {"database": "books", "sql": "SELECT title FROM book WHERE title ILIKE 'e%'"},
+            'near "ILIKE": syntax error. It has to be in the dialect of SQLite 3.',
+        ),
+        ({"database": "books", "sql": "SELECT year::text FROM book"}, "It has to be in the dialect of SQLite 3."),
         ({"database": "books", "sql": "SELECT 1; SELECT 2"}, "it fails: You can only execute one statement"),
         (
             {"database": "books", "sql": "SELECT title FROM book ORDER BY random() LIMIT 1"},
@@ -211,11 +216,18 @@ def test_queries_whose_first_row_is_an_arbitrary_one_are_told(folder: Path) -> N
         "SELECT title FROM book ORDER BY price LIMIT 1",  # one book has no price
         "SELECT title FROM book ORDER BY price DESC LIMIT 1",
         "SELECT title FROM book ORDER BY year DESC LIMIT 2",
+        "SELECT year FROM book ORDER BY year DESC LIMIT 1",  # whichever comes first, the result is the same
+        "SELECT title, year AS y FROM book ORDER BY y DESC LIMIT 1",
+        "SELECT title, year FROM book ORDER BY 2 DESC LIMIT 1",
+        "SELECT title FROM book ORDER BY 1 LIMIT 1",
+        "WITH b AS (SELECT * FROM book) SELECT title FROM b ORDER BY year DESC LIMIT 1",
+        "SELECT name FROM author WHERE id = (SELECT author FROM book ORDER BY price LIMIT 1)",  # no price
+        "SELECT title FROM book LIMIT 2",
     ]
     rows = [row(folder, number=n, question=f"Question {n}", sql=sql) for n, sql in enumerate(queries)]
     (read_in,) = read_all(task(folder), [rows])
     assert read_in.understood.notes == (
-        "2 queries return the first of several equal rows, or rows without a value to sort by ('Question 0'). Any other choice"
+        "7 queries return the first of several equal rows, or rows without a value to sort by ('Question 0'). Any other choice"
         " counts as wrong there",
     )
 
@@ -349,6 +361,8 @@ def test_a_draft_without_query_or_question_goes_back(folder: Path, query: str, q
         ("SELECT 'Lem'", "the query: reads no table"),
         ("SELECT 'Lem' FROM book WHERE year > 1960", "the query: gives what is written in it, nothing of the database"),
         ("SELECT random() FROM book", "the query: gives something else each time"),
+        ('SELECT "titel" FROM book', "the query: gives the text 'titel' itself: no column has that name"),
+        ('SELECT "title" FROM book WHERE title = "Solaris"', None),
     ],
 )
 def test_a_draft_whose_query_teaches_nothing_is_refused_with_the_reason(

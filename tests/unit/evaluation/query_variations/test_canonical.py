@@ -119,6 +119,7 @@ def test_queries_are_written_as_the_user_writes_them() -> None:
     [
         Table(name="log", columns=(Column(name="day", type="text", key=0, values=("2024-01-01", "2024-01-02")),)),
         Table(name="my table", columns=AUTHOR.columns),
+        Table(name="log", columns=(Column(name="name", type="text", key=0, values=('{"a": 1}', "<b>x</b>")),)),
         Table(name="author", columns=(Column(name="name", type="text", key=1, values=(1, 2)),)),
     ],
 )

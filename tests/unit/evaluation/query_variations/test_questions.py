@@ -131,6 +131,22 @@ def test_what_question_and_query_share_is_kept(question: str, dropped: str | Non
     assert find_dropped(question, rough, sql) == dropped
 
 
+def test_a_code_is_kept_as_a_word_of_its_own() -> None:
+    rough, sql = "How many customers are there in IT?", "SELECT COUNT(*) FROM customer WHERE country = 'IT'"
+    assert find_dropped("How many customers does it have?", rough, sql) == "IT"
+    assert find_dropped("What is the number of customers from IT?", rough, sql) is None
+
+
+@pytest.mark.parametrize(
+    "column", ["UnitPrice", "unit_price", "UNIT_PRICE", '"Unit Price"', "`unit price`", "p.[Unit price]"]
+)
+def test_a_column_is_kept_however_its_name_is_written(column: str) -> None:
+    rough = "what is the unit price of Tea"
+    sql = f"SELECT {column} FROM p WHERE name = 'Tea'"
+    assert find_dropped("what about Tea", rough, sql) == "unit"
+    assert find_dropped("Tea: price per unit?", rough, sql) is None
+
+
 @pytest.mark.parametrize(
     ("counting", "listing"),
     [
