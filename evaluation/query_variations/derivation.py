@@ -27,6 +27,7 @@ SHARE_ASKED = 0.4
 """Share of the other tries that ask for another property of what the question finds."""
 
 _COUNT = re.compile(r"\s*select\s+count\s*\(\s*(?!distinct\b)", re.IGNORECASE)
+_ADDS_UP = re.compile(r"\s*select\s+(?:avg|sum)\s*\(", re.IGNORECASE)
 _LISTED = re.compile(
     r"\s*select\s+(?P<kinds>distinct\s+)?(?:\w+\.)?[\"`\[]?(?P<column>\w+)[\"`\]]?\s+from\b", re.IGNORECASE
 )
@@ -149,7 +150,9 @@ def _change(source: Asked, database: Database, rng: Random) -> Asked | None:
         return None
     asks_another = rng.random() < SHARE_ASKED
     another = ask_for_another(source.sql, source.question, tables, rows=own.rows, rng=rng) if asks_another else None
-    if another and rng.random() >= SHARE_OF_MORE:
+    # with another value, a join may repeat rows, which must not be added up twice
+    adds_up = another is not None and len(tables) > 1 and _ADDS_UP.match(another.sql) is not None
+    if another and (rng.random() >= SHARE_OF_MORE or adds_up):
         return another
     base = another or source
     varied = vary(base.sql, base.question, tables, list_rows=database.list_rows, rng=rng)

@@ -237,3 +237,21 @@ def test_texts_in_double_quotes_are_values_where_nothing_is_called_so(tmp_path: 
     assert single_quote(named, set()) == named
     made = make(tmp_path, "which customers live in Bonn", 'SELECT NAME FROM CUSTOMERS WHERE CITY = "Bonn"')
     assert made["which customers live in Graz"] == "SELECT NAME FROM CUSTOMERS WHERE CITY = 'Graz'"
+
+
+def test_nothing_is_added_up_over_rows_that_repeat_with_another_value(tmp_path: Path) -> None:
+    path = tmp_path / "league.sqlite"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.executescript(
+            "CREATE TABLE team (id INTEGER PRIMARY KEY, name TEXT, seats INTEGER);"
+            "CREATE TABLE game (team_id INTEGER, season INTEGER);"
+            "INSERT INTO team VALUES (1, 'Rovers', 10), (2, 'United', 30);"
+            "INSERT INTO game VALUES (1, 2020), (2, 2020), (1, 2021), (1, 2021), (2, 2021);"
+        )
+    task = make_task(TaskConfig(name="sql", database=str(path)))
+    sql = "SELECT team.name FROM team JOIN game ON game.team_id = team.id WHERE season = 2020"
+    source = task.read(row(tmp_path, question="which teams played in 2020", sql=sql))
+    made = [task.vary_answer(source, [], Random(seed)) for seed in range(150)]
+    queries = {v.fields["query"] for v in made if v}
+    summed = {query for query in queries if query.startswith(("SELECT SUM(team", "SELECT AVG(team"))}
+    assert summed and not any("2021" in query for query in summed), "Rovers would count twice"
