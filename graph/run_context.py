@@ -1,19 +1,34 @@
 """The settings of a run: as LangGraph Studio shows them, and as nodes read them."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from langgraph.runtime import get_runtime
-from pydantic import GetJsonSchemaHandler, ValidationInfo, field_validator
+from pydantic import GetJsonSchemaHandler, ValidationError, ValidationInfo, field_validator
 from pydantic_core import CoreSchema
 
 from pada_agent.core.config import PromptsConfig, RunConfig
+from pada_agent.core.config_files import flatten
+from pada_agent.core.errors import ConfigError
+from pada_agent.core.setting_kinds import is_settings
+from pada_agent.core.setting_problems import list_problems
 from pada_agent.core.settings import Settings
 from pada_agent.graph.channels import refuse_unread
 from pada_agent.graph.state import list_channels
 from pada_agent.prompts.rendering import check_overrides, template_text
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
+
+MAX_CHANGED = 5
+"""Maximum number of keys named in an error about other settings."""
+_LIKENESS = 0.75
+"""difflib's ratio, from which a key of a server's context is taken for a misspelled group of settings."""
+_OF_INPUT = ("task.name", "student.model", "data.train", "data.validation", "data.test")
+"""Settings that the graph's input takes precedence over. The input is not kept, so these may differ from the context's."""
+_PLACE = ("name", "runs_folder")
 
 
 class EditablePrompts(PromptsConfig):
@@ -44,6 +59,23 @@ class RunContext(RunConfig):
     prompts: EditablePrompts = EditablePrompts()
     """The agents' prompts: Jinja templates, rendered in a sandbox."""
 
+    def __init__(self, **values: Any) -> None:
+        """LangGraph makes the context that is given as a mapping with this.
+
+        Raises:
+            ConfigError: one line per problem, each with its key.
+        """
+        try:
+            super().__init__(**values)
+        except ValidationError as exc:
+            problems = list_problems(exc.errors(), type(self))
+            raise ConfigError("\n".join(f"context: {key}: {problem}" for key, problem in problems)) from exc
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:
+        schema = super().model_json_schema(*args, **options)
+        return {**schema, "properties": _Known(schema["properties"])}
+
     def to_config(self) -> RunConfig:
         """The same settings in the form that the state keeps, naming the same values.
 
@@ -54,19 +86,91 @@ class RunContext(RunConfig):
         return RunConfig.model_validate(self.model_dump(exclude_unset=True))
 
 
+class _Known(dict[str, Any]):
+    """The properties of a schema. A server (langgraph-api) leaves out of a context, without a word, what they do not contain; so they
+    contain what is likely to be meant for a setting, and it is refused by its name."""
+
+    def __contains__(self, key: object) -> bool:
+        return (
+            super().__contains__(key) or key in _list_names() or bool(get_close_matches(str(key), self, 1, _LIKENESS))
+        )
+
+
+@cache
+def _list_names() -> frozenset[str]:
+    """The names of all settings, without those of the groups that they are in."""
+    return frozenset(key.rpartition(".")[2] for key in flatten(RunConfig().model_dump()))
+
+
 def find_settings(state: Mapping[str, Any]) -> RunConfig:
     """The run's settings, with the limits of the budget that the context of this call of the graph names. Only inside a node.
 
     Raises:
         ArtifactError: the state is from a checkpoint that this version cannot read.
+        ConfigError: the thread has no run, or the context names other settings than the run has.
     """
-    if "batch" not in state:  # batches are in no checkpoint
+    if "settings" not in state:
+        raise ConfigError("this thread has no run to continue. Start one: call the graph with {} as its input")
+    is_batch = "batch" in state
+    if not is_batch:  # batches are in no checkpoint
         refuse_unread(state, list_channels())
     settings: RunConfig = state["settings"]
-    context: object = get_runtime().context
-    if not isinstance(context, RunConfig):
-        return settings  # a larger graph's own, or none
-    return settings.model_copy(update={"budget": override_settings(settings.budget, context.budget)})
+    given = read_context(get_runtime().context)
+    if given is None:
+        return settings
+    wanted = override_settings(settings, given)
+    if not is_batch and (changed := _find_ignored(settings, wanted)):
+        raise ConfigError(
+            f"this thread has a run with other settings ({', '.join(changed)}), and only its budget may change. Continue it with its"
+            " own settings, or without any; or start yours on a new thread, with another `name`"
+        )
+    return settings.model_copy(update={"budget": wanted.budget})
+
+
+def read_context(context: object) -> RunConfig | None:
+    """The settings in the context of a call, without what an application's own class adds to them. None if it is something else: that of
+    a larger graph, or none.
+
+    Raises:
+        ConfigError: it is a mapping with groups of settings, as a larger graph without `context_schema` passes on, and they are not valid.
+    """
+    if isinstance(context, Mapping) and any(is_group_of_settings(key, value) for key, value in context.items()):
+        return RunContext(**context)
+    if not isinstance(context, RunConfig) or type(context) in (RunConfig, RunContext):
+        return context if isinstance(context, RunConfig) else None
+    return RunConfig.model_validate(context.model_dump(include=set(RunConfig.model_fields), exclude_unset=True))
+
+
+def is_group_of_settings(key: object, value: object) -> bool:
+    """Whether it can only be meant as settings: `loop={"max_iterations": 1}`."""
+    field = RunConfig.model_fields.get(str(key))
+    return field is not None and is_settings(field.annotation) and isinstance(value, Mapping)
+
+
+def find_changed(before: RunConfig, after: RunConfig) -> list[str]:
+    """Keys of the settings outside the budget that differ: the first few, and "…" for more."""
+    return _cut(_list_changed(before, after))
+
+
+def _find_ignored(own: RunConfig, wanted: RunConfig) -> list[str]:
+    """The same for a run that continues, in which what its input has named counts, and so does its folder under any path."""
+    same = _PLACE if _locate(own) == _locate(wanted) else ()
+    return _cut([key for key in _list_changed(own, wanted) if key not in (*_OF_INPUT, *same)])
+
+
+def _list_changed(before: RunConfig, after: RunConfig) -> list[str]:
+    if before.model_copy(update={"budget": after.budget}) == after:
+        return []
+    old, new = flatten(before.model_dump()), flatten(after.model_dump())
+    return [k for k in {**old, **new} if not k.startswith("budget.") and old.get(k, ...) != new.get(k, ...)]
+
+
+def _cut(keys: list[str]) -> list[str]:
+    return keys[:MAX_CHANGED] + ["…"] * (len(keys) > MAX_CHANGED)
+
+
+def _locate(settings: RunConfig) -> Path:
+    return (Path(settings.runs_folder) / settings.name).resolve()
 
 
 def override_settings(own: SettingsT, given: SettingsT) -> SettingsT:

@@ -89,13 +89,17 @@ def start_run(config: RunConfig, *, on_event: OnEvent = ignore, answer: Answer =
         ArtifactError: the run in the folder is damaged, or was started in another folder.
         KeyboardInterrupt: the user stopped it. The message says how to continue.
     """
+    if not isinstance(config, RunConfig):
+        raise ConfigError(
+            f"expected settings (RunConfig), but found {type(config).__name__}. Read a settings file first: run(load_config(path))"
+        )
     with claiming.claim_folder(config) as claim:
         key_addresses.remember(key_addresses.find_key_uses(config))
         return _drive(claim.folder, config, on_event, answer)
 
 
 def resume_run(
-    folder: Path,
+    folder: Path | str,
     *,
     on_event: OnEvent = ignore,
     answer: Answer = leave_waiting,
@@ -115,6 +119,7 @@ def resume_run(
         ConfigError: settings are changed although the run is finished, or keys may not be sent.
         KeyboardInterrupt: the user stopped it. The message says how to continue.
     """
+    folder = Path(folder)
     config = layout.load_run_config(folder)
     if changed is None and layout.is_finished(folder):
         return RunOutcome(folder=folder, summary=layout.load_summary(folder))
