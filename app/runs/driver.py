@@ -1,6 +1,6 @@
 """Starts or continues a run: the graph, with the checkpoints in the run's directory."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -33,6 +33,8 @@ from pada_agent.graph.builder import build_graph
 from pada_agent.graph.step_limit import DEFAULT_LIMIT, count_most_steps
 from pada_agent.graph.summary import RunSummary
 
+MOST_EQUAL = 3
+"""How often the same unusable answer is taken: a function that does not look at `problem` would give it for ever."""
 THREAD: RunnableConfig = {"configurable": {"thread_id": THREAD_ID}}
 _OLD_ROWS = (
     "The run goes on with those that it has read at its start. To use the new ones, start a run under another `name`."
@@ -246,12 +248,19 @@ def _say_how_to_go_on(folder: Path) -> Iterator[None]:
 def _run_to_end(
     graph: CompiledStateGraph[Any, Any, Any, Any], config: RunConfig, on_event: OnEvent, answer: Answer
 ) -> tuple[Question, ...]:
-    """The questions left open. Empty if the run is finished."""
+    """The questions left open. Empty if the run is finished.
+
+    Raises:
+        ConfigError: `answer` gives the same unusable answer again and again.
+    """
+    given: list[list[Any]] = []
     while not _is_finished(snapshot := graph.get_state(THREAD)):
         questions = [_read_question(i.id, i.value) for i in snapshot.interrupts]
         replies = {q.id: reply for q in questions if (reply := answer(q)) is not None}
         if questions and not replies:
             return tuple(questions)
+        given = [*given, list(replies.values())]
+        _refuse_repeated(given, questions)
         if _is_prepared(snapshot.values):
             _ask_teacher(config, on_event)
         for event in _stream(graph, config, _next_input(snapshot, replies)):
@@ -259,6 +268,14 @@ def _run_to_end(
             if _is_prepared(event.data.get("prepare", {})):  # the next node has not begun
                 _ask_teacher(config, on_event)
     return ()
+
+
+def _refuse_repeated(given: Sequence[Any], questions: Sequence[Question]) -> None:
+    problem = next(
+        (f"{q.payload.get('review')} cannot be used: {p}" for q in questions if (p := q.payload.get("problem"))), ""
+    )
+    if problem and given[-MOST_EQUAL:] == [given[-1]] * MOST_EQUAL:
+        raise ConfigError(f"the answer to the review of {problem}")
 
 
 def _read_states(snapshot: StateSnapshot) -> Iterator[Mapping[str, Any]]:
