@@ -200,17 +200,16 @@ def _open(config: RunConfig, key: str) -> Adapters:
     analyst = _prompt(config.models.analyst, "analyst", config, cache, budget, gates)
     generator = _prompt(config.models.generator, "generator", config, cache, budget, gates)
 
-    has_begun: list[str] = []
+    places: list[Path] = []
 
     def begin(identity: str, again: bool) -> None:
-        begin_run(folder, identity, again=again)
-        has_begun.append(identity)
+        places.append(begin_run(folder, identity, again=again))
 
     def retire() -> None:
         if _connections.get(key) is adapters:
             _connections.pop(key, None)
-            if has_begun:
-                end_run(folder)
+            for place in places:
+                end_run(place)
 
     def close_all() -> None:
         retire()

@@ -1,9 +1,7 @@
 """The settings of a run: as LangGraph Studio shows them, and as nodes read them."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
-from functools import cache
-from pathlib import Path
+from os.path import normpath
 from typing import Any, TypeVar
 
 from langgraph.runtime import get_runtime
@@ -24,8 +22,6 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 
 MAX_CHANGED = 5
 """Maximum number of keys named in an error about other settings."""
-_LIKENESS = 0.75
-"""difflib's ratio, from which a key of a server's context is taken for a misspelled group of settings."""
 _OF_INPUT = ("task.name", "student.model", "data.train", "data.validation", "data.test")
 """Settings that the graph's input takes precedence over. The input is not kept, so these may differ from the context's."""
 _PLACE = ("name", "runs_folder")
@@ -71,11 +67,6 @@ class RunContext(RunConfig):
             problems = list_problems(exc.errors(), type(self))
             raise ConfigError("\n".join(f"context: {key}: {problem}" for key, problem in problems)) from exc
 
-    @classmethod
-    def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:
-        schema = super().model_json_schema(*args, **options)
-        return {**schema, "properties": _Known(schema["properties"])}
-
     def to_config(self) -> RunConfig:
         """The same settings in the form that the state keeps, naming the same values.
 
@@ -84,22 +75,6 @@ class RunContext(RunConfig):
         """
         check_overrides(self.prompts.overrides())
         return RunConfig.model_validate(self.model_dump(exclude_unset=True))
-
-
-class _Known(dict[str, Any]):
-    """The properties of a schema. A server (langgraph-api) leaves out of a context, without a word, what they do not contain; so they
-    contain what is likely to be meant for a setting, and it is refused by its name."""
-
-    def __contains__(self, key: object) -> bool:
-        return (
-            super().__contains__(key) or key in _list_names() or bool(get_close_matches(str(key), self, 1, _LIKENESS))
-        )
-
-
-@cache
-def _list_names() -> frozenset[str]:
-    """The names of all settings, without those of the groups that they are in."""
-    return frozenset(key.rpartition(".")[2] for key in flatten(RunConfig().model_dump()))
 
 
 def find_settings(state: Mapping[str, Any]) -> RunConfig:
@@ -169,8 +144,9 @@ def _cut(keys: list[str]) -> list[str]:
     return keys[:MAX_CHANGED] + ["…"] * (len(keys) > MAX_CHANGED)
 
 
-def _locate(settings: RunConfig) -> Path:
-    return (Path(settings.runs_folder) / settings.name).resolve()
+def _locate(settings: RunConfig) -> str:
+    """Of the path alone: async runs call this where the file system must not be waited for."""
+    return normpath(f"{settings.runs_folder}/{settings.name}")
 
 
 def override_settings(own: SettingsT, given: SettingsT) -> SettingsT:

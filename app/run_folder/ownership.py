@@ -83,8 +83,8 @@ def _take_over(folder: Path, owner: Owner) -> None:
     raise ConfigError(f"{folder.name}: the folder of another thread's run. Choose another `name`{way_out}.")
 
 
-def begin_run(folder: Path, identity: str, *, again: bool) -> None:
-    """Note that the run with this identity (see `RunSummary`) works in the folder from now on, until `end_run`.
+def begin_run(folder: Path, identity: str, *, again: bool) -> Path:
+    """Note that the run with this identity (see `RunSummary`) works in the folder from now on, until `end_run` with the path that is returned.
 
     Args:
         again: its thread starts again, maybe with other rows.
@@ -104,11 +104,12 @@ def begin_run(folder: Path, identity: str, *, again: bool) -> None:
                 " `name`, or move that folder away."
             )
         _begun[place] = identity
+    return place
 
 
-def end_run(folder: Path) -> None:
-    """No run of this process works in the folder any more. Takes no lock, because a signal may call it."""
-    _begun.pop(folder.resolve(), None)
+def end_run(place: Path) -> None:
+    """No run of this process works in the folder any more. Takes no lock and asks no file system: signals and event loops may call it."""
+    _begun.pop(place, None)
 
 
 def _read_identity(folder: Path) -> str:

@@ -263,11 +263,17 @@ def _run_to_end(
         _refuse_repeated(given, questions)
         if _is_prepared(snapshot.values):
             _ask_teacher(config, on_event)
-        for event in _stream(graph, config, _next_input(snapshot, replies)):
+        for event in _stream(graph, _keep_place(config, snapshot), _next_input(snapshot, replies)):
             on_event(event)
             if _is_prepared(event.data.get("prepare", {})):  # the next node has not begun
                 _ask_teacher(config, on_event)
     return ()
+
+
+def _keep_place(config: RunConfig, snapshot: StateSnapshot) -> RunConfig:
+    """The settings with the run's folder as its state names it. It is the same folder, maybe under another path."""
+    begun_with = snapshot.values.get("settings")
+    return config.model_copy(update={key: getattr(begun_with, key) for key in claiming.PLACE}) if begun_with else config
 
 
 def _refuse_repeated(given: Sequence[Any], questions: Sequence[Question]) -> None:

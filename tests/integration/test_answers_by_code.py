@@ -46,3 +46,10 @@ def test_a_function_that_gives_the_same_unusable_answer_again_ends_the_call_and_
     assert asked[0] is None and "not 'yes'" in asked[-1]
     outcome = pada_agent.run(config, answer=lambda question: "approve" if question.payload.get("problem") else "ok")
     assert outcome.summary, "another answer than before is used"
+
+
+def test_a_run_that_waits_goes_on_in_its_folder_under_another_path(config: RunConfig, tmp_path: Path) -> None:
+    assert pada_agent.run(config).questions
+    (tmp_path / "link").symlink_to(config.runs_folder)
+    linked = config.model_copy(update={"runs_folder": str(tmp_path / "link")})
+    assert pada_agent.run(linked, answer=lambda _: "approve").summary

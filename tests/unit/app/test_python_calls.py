@@ -21,6 +21,12 @@ def test_paths_may_be_texts(tmp_path: Path) -> None:
         pada_agent.evaluate_model(config, adapter=str(tmp_path), split="validation")
 
 
+def test_settings_in_place_of_a_connect_function_are_refused() -> None:
+    given: Any = pada_agent.RunConfig()
+    with pytest.raises(TypeError, match=r"found RunConfig\. Settings are passed when the graph is called"):
+        pada_agent.build_graph(given)
+
+
 @pytest.mark.parametrize("given", ["mytask.yaml", Path("mytask.yaml"), {"name": "mine"}])
 def test_a_run_of_something_else_than_settings_says_how_to_read_them(given: Any) -> None:
     with pytest.raises(ConfigError, match=rf"found {type(given).__name__}\. .*run\(load_config\(path\)\)"):

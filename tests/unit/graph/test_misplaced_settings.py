@@ -127,6 +127,7 @@ def test_the_graph_is_a_tool_that_needs_no_argument(tmp_path: Path) -> None:
 def test_a_server_is_kept_from_dropping_what_is_meant_for_a_setting(key: str) -> None:
     graph = build_graph(lambda _: pytest.fail("a schema connects to nothing")).compile()
     assert key in graph.get_context_jsonschema()["properties"]
+    assert key in RunConfig.model_json_schema()["properties"], "the context of a larger graph"
     with pytest.raises(ConfigError, match=rf"context: {key}: there is no such setting"):
         RunContext(**{key: 1})
 
