@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from os.path import normpath
 from typing import Any, TypeVar
 
+from langgraph.config import get_config
 from langgraph.runtime import get_runtime
 from pydantic import GetJsonSchemaHandler, ValidationError, ValidationInfo, field_validator
 from pydantic_core import CoreSchema
@@ -82,7 +83,7 @@ def find_settings(state: Mapping[str, Any]) -> RunConfig:
 
     Raises:
         ArtifactError: the state is from a checkpoint that this version cannot read.
-        ConfigError: the thread has no run, or the context names other settings than the run has.
+        ConfigError: the thread has no run, or the context names other settings than the run has (not on a server).
     """
     if "settings" not in state:
         raise ConfigError("this thread has no run to continue. Start one: call the graph with {} as its input")
@@ -94,7 +95,7 @@ def find_settings(state: Mapping[str, Any]) -> RunConfig:
     if given is None:
         return settings
     wanted = override_settings(settings, given)
-    if not is_batch and (changed := _find_ignored(settings, wanted)):
+    if not is_batch and not is_on_server() and (changed := _find_ignored(settings, wanted)):
         raise ConfigError(
             f"this thread has a run with other settings ({', '.join(changed)}), and only its budget may change. Continue it with its"
             " own settings, or without any; or start yours on a new thread, with another `name`"
@@ -114,6 +115,12 @@ def read_context(context: object) -> RunConfig | None:
     if not isinstance(context, RunConfig) or type(context) in (RunConfig, RunContext):
         return context if isinstance(context, RunConfig) else None
     return RunConfig.model_validate(context.model_dump(include=set(RunConfig.model_fields), exclude_unset=True))
+
+
+def is_on_server() -> bool:
+    """Whether a LangGraph server runs the graph. It puts the settings of the assistant into the context of every call, and those of the
+    thread's earlier calls into `configurable`, so they are not the caller's words there. Only inside a node."""
+    return "assistant_id" in get_config().get("configurable", {})
 
 
 def is_group_of_settings(key: object, value: object) -> bool:

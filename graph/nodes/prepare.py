@@ -36,6 +36,7 @@ from pada_agent.graph.run_context import (
     RunContext,
     find_changed,
     is_group_of_settings,
+    is_on_server,
     override_settings,
     read_context,
 )
@@ -130,11 +131,11 @@ def refuse_misplaced(given: PartialState, context: object, configurable: Mapping
             f"context: expected a RunConfig or a mapping of settings, but found {type(context).__name__}. load_config(Path(…)) reads a"
             " settings file"
         )
+    if is_on_server():
+        return
     settings = {key: value for key, value in configurable.items() if is_group_of_settings(key, value)}
     own = found or RunConfig()
-    if changed := find_changed(
-        own, override_settings(own, RunContext(**settings))
-    ):  # a server copies the context there
+    if changed := find_changed(own, override_settings(own, RunContext(**settings))):
         raise ConfigError(
             f"configurable: settings are not read from there ({', '.join(changed)}). Pass them as `context`: graph.invoke({{}}, config,"
             " context=settings)"

@@ -67,10 +67,15 @@ def test_settings_where_nobody_reads_them_are_refused(
         open_graph(tmp_path).invoke(given, config, context=context)
 
 
-def test_a_server_may_copy_the_context_into_the_configuration(tmp_path: Path) -> None:
-    context = SHORT.model_dump(exclude_unset=True)
-    config: Any = {"configurable": {"thread_id": "1", "user": {"id": 1}, **context}}
-    assert count_models(open_graph(tmp_path).invoke({}, config, context=context)) == 2
+def test_settings_that_a_server_adds_itself_are_not_taken_for_the_caller_s(tmp_path: Path) -> None:
+    """It merges the assistant's context with the call's, and has the settings of earlier calls on the thread in `configurable`."""
+    thread: Any = {"thread_id": "1", "assistant_id": "a"}
+    earlier: Any = {"configurable": {**thread, "loop": {"max_iterations": 3}}}
+    own = make_settings(loop={"max_iterations": 1}, review={"strategies": True})
+    graph = open_graph(tmp_path)
+    assert graph.invoke({}, earlier, context=own)["__interrupt__"]
+    result = graph.invoke(Command(resume="approve"), {"configurable": thread}, context=SHORT)
+    assert count_models(result) == 3, "the thread's own settings hold"
 
 
 def test_a_larger_graph_without_a_schema_may_pass_settings_as_a_mapping(tmp_path: Path) -> None:
