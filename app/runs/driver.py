@@ -33,8 +33,8 @@ from pada_agent.graph.builder import build_graph
 from pada_agent.graph.step_limit import DEFAULT_LIMIT, count_most_steps
 from pada_agent.graph.summary import RunSummary
 
-MOST_EQUAL = 3
-"""How often the same unusable answer is taken: a function that does not look at `problem` would give it for ever."""
+MOST_EQUAL, MOST_UNUSABLE = 3, 20
+"""How many unusable answers in a row are taken, equal ones and in all: a function that does not look at `problem` would give them for ever."""
 THREAD: RunnableConfig = {"configurable": {"thread_id": THREAD_ID}}
 _OLD_ROWS = (
     "The run goes on with those that it has read at its start. To use the new ones, start a run under another `name`."
@@ -251,7 +251,7 @@ def _run_to_end(
     """The questions left open. Empty if the run is finished.
 
     Raises:
-        ConfigError: `answer` gives the same unusable answer again and again.
+        ConfigError: `answer` gives unusable answers again and again.
     """
     given: list[list[Any]] = []
     while not _is_finished(snapshot := graph.get_state(THREAD)):
@@ -259,8 +259,10 @@ def _run_to_end(
         replies = {q.id: reply for q in questions if (reply := answer(q)) is not None}
         if questions and not replies:
             return tuple(questions)
-        given = [*given, list(replies.values())]
-        _refuse_repeated(given, questions)
+        problem = _find_problem(questions)
+        given = [*given, list(replies.values())] if problem else []
+        if problem and (len(given) > MOST_UNUSABLE or given[-MOST_EQUAL:] == given[-1:] * MOST_EQUAL):
+            raise ConfigError(f"the answer to the review of {problem}")
         if _is_prepared(snapshot.values):
             _ask_teacher(config, on_event)
         for event in _stream(graph, _keep_place(config, snapshot), _next_input(snapshot, replies)):
@@ -276,12 +278,10 @@ def _keep_place(config: RunConfig, snapshot: StateSnapshot) -> RunConfig:
     return config.model_copy(update={key: getattr(begun_with, key) for key in claiming.PLACE}) if begun_with else config
 
 
-def _refuse_repeated(given: Sequence[Any], questions: Sequence[Question]) -> None:
-    problem = next(
-        (f"{q.payload.get('review')} cannot be used: {p}" for q in questions if (p := q.payload.get("problem"))), ""
-    )
-    if problem and given[-MOST_EQUAL:] == [given[-1]] * MOST_EQUAL:
-        raise ConfigError(f"the answer to the review of {problem}")
+def _find_problem(questions: Sequence[Question]) -> str:
+    """Why an earlier answer could not be used. Empty if none was given."""
+    problems = ((q.payload.get("review"), q.payload.get("problem")) for q in questions)
+    return next((f"{review} cannot be used: {problem}" for review, problem in problems if problem), "")
 
 
 def _read_states(snapshot: StateSnapshot) -> Iterator[Mapping[str, Any]]:

@@ -29,15 +29,16 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunConfi
         yield load_config(write_config(settings, tmp_path, teacher.url))
 
 
-def test_a_function_that_gives_the_same_unusable_answer_again_ends_the_call_and_the_run_goes_on_later(
-    config: RunConfig,
+@pytest.mark.parametrize("reply", [lambda _: "yes", lambda n: f"not 'yes', {n}"], ids=["the same", "others"])
+def test_a_function_that_gives_only_unusable_answers_ends_the_call_and_the_run_goes_on_later(
+    config: RunConfig, reply: Any
 ) -> None:
     asked: list[Any] = []
 
     def answer(question: pada_agent.Question) -> Any:
         asked.append(question.payload.get("problem"))
         assert len(asked) < 50, "it is asked without end"
-        return "yes"
+        return reply(len(asked))
 
     with pytest.raises(
         ConfigError, match=r"the answer to the review of strategies cannot be used: An answer is \"approve\""
