@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from langgraph.channels import BaseChannel, EphemeralValue
 from langgraph.managed import RemainingSteps
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 # Not `typing`'s: pydantic refuses that before Python 3.12, and the server then shows no schema.
@@ -117,6 +117,12 @@ class RunInput(Record):
     """Name of the task, as in `task.name`."""
     model: str = ""
     """The student, as in `student.model`."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_null(cls, value: Any) -> Any:
+        """Models that call tools give null for what they leave out."""
+        return "" if value is None else value
 
 
 class Basis(TypedDict, total=False):

@@ -125,7 +125,7 @@ def test_the_graph_is_a_tool_that_needs_no_argument(tmp_path: Path) -> None:
     )
     assert "required" not in tool.tool_call_schema.model_json_schema()
     told = tool.invoke({})
-    assert told == asyncio.run(tool.ainvoke({"model": ""})) and "augmentation" in told
+    assert told == asyncio.run(tool.ainvoke({"model": "", "train": None})) and "augmentation" in told
 
 
 @pytest.mark.parametrize("key", ["budjet", "run_folder", "max_usd", "model"])
