@@ -27,7 +27,7 @@ from pada_agent.app.adapters.storage.hub_commits import pin_commit
 from pada_agent.app.prerequisites import find_missing, warn_about_prices
 from pada_agent.app.results.publish import publish_run
 from pada_agent.app.run_folder.layout import CALLS
-from pada_agent.app.run_folder.ownership import check_folder
+from pada_agent.app.run_folder.ownership import begin_run, check_folder, end_run
 from pada_agent.core.chat import ChatRequest, Role
 from pada_agent.core.compute_config import ComputeConfig, count_processes
 from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig, hash_config
@@ -200,9 +200,16 @@ def _open(config: RunConfig, key: str) -> Adapters:
     analyst = _prompt(config.models.analyst, "analyst", config, cache, budget, gates)
     generator = _prompt(config.models.generator, "generator", config, cache, budget, gates)
 
+    places: list[Path] = []
+
+    def begin(identity: str, again: bool) -> None:
+        places.append(begin_run(folder, identity, again=again))
+
     def retire() -> None:
         if _connections.get(key) is adapters:
             _connections.pop(key, None)
+            for place in places:
+                end_run(place)
 
     def close_all() -> None:
         retire()
@@ -231,6 +238,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
         usage_by_batch=lambda: cache.totals_by_tag("batch"),
         publish=lambda summary, chosen: publish_run(summary, folder, chosen),
         close=close_all,
+        begin=begin,
         retire=retire,
         peak_memory_mb=measure_peak_memory,
         warnings=(*warn_about_judge(config), *warn_about_prices(config)),

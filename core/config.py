@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from pada_agent.core.claimed_names import ClaimedNames
 from pada_agent.core.compute_config import ComputeConfig, find_idle_processes
 from pada_agent.core.generation_config import GenerationConfig
 from pada_agent.core.hub_revisions import check_location
@@ -337,6 +338,11 @@ class RunConfig(Settings):
     """Where the student trains."""
     prompts: PromptsConfig = PromptsConfig()
     """Replacements for the agents' prompts."""
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:
+        schema = super().model_json_schema(*args, **options)
+        return {**schema, "properties": ClaimedNames(schema)}
 
     @property
     def n_definitions(self) -> int:

@@ -88,7 +88,7 @@ def _show(text: str) -> str:
 
 
 def load_config(
-    path: Path,
+    path: Path | str,
     overrides: list[str] | None = None,
     *,
     changes: Mapping[str, Any] = MappingProxyType({}),
@@ -104,6 +104,7 @@ def load_config(
     Raises:
         ConfigError: the file does not exist or is not a YAML mapping, or values are not valid.
     """
+    path = Path(path)
     values = read_yaml(path)
     if is_grid(values):
         raise ConfigError(f"{path}: this is a grid of runs, not one run: pada experiment {shlex.quote(str(path))}")

@@ -57,6 +57,9 @@ class Adapters:
     """Writes the run's readable results from the store: summary, iterations, best adapter and report."""
     close: Callable[[], None]
     """Stops the worker and releases the models at once; running work fails. Afterwards `connect` makes a new set."""
+    begin: Callable[[str, bool], None] = lambda _identity, _again: None
+    """Called once the rows are read, with the run's identity (see `RunSummary`) and whether its thread has begun before. Raises a
+    `ConfigError` if another run works in the run's folder, or has published its results there."""
     retire: Callable[[], None] = lambda: None
     """Makes `connect` return a new set from now on, while this one is being closed. Returns at once."""
     usage_by_batch: Callable[[], dict[str, Usage]] = dict

@@ -11,6 +11,7 @@ from langgraph.types import Overwrite
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from pada_agent.core.errors import ArtifactError, ConfigError
+from pada_agent.core.settings import Settings
 
 ValueT = TypeVar("ValueT")
 
@@ -54,13 +55,17 @@ def unite(old: list[str], new: Sequence[str]) -> list[str]:
 class Same(LastValue[ValueT]):
     """A channel that parallel nodes may all write the same value to, as happens when their events are streamed. None empties it.
 
-    What a person writes with `update_state` becomes a record here.
+    What a person writes with `update_state` becomes a record here. Of settings, it changes what it names.
 
     Raises:
         ConfigError: a value does not fit the channel; the state stays as it was.
     """
 
     def update(self, values: Sequence[ValueT]) -> bool:
+        value = values[-1] if values else None
+        if isinstance(value, Mapping) and self.is_available() and isinstance(self.value, Settings):
+            edited: Any = self.value.model_copy(update=value).model_dump(exclude_unset=True)
+            values = [edited]
         changed = super().update(values[-1:])
         if self.value is None:
             self.value = type(self)(self.typ).value

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from langgraph.channels import BaseChannel, EphemeralValue
 from langgraph.managed import RemainingSteps
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 # Not `typing`'s: pydantic refuses that before Python 3.12, and the server then shows no schema.
@@ -101,21 +101,28 @@ Rows = str | list[dict[str, Any]]
 """A location (path or hub id), or the rows themselves."""
 
 
-class RunInput(TypedDict, total=False):
+class RunInput(Record):
     """The least that a run needs. All of it may be given in the context instead. Blank texts count as not given."""
 
-    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
+    # Not a TypedDict: of that, LangChain's `as_tool` makes a form whose fields are all required.
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
-    train: Rows
+    train: Rows = ""
     """Training rows: a location as in `data.train`, or the rows themselves."""
-    validation: Rows
+    validation: Rows = ""
     """Validation rows: a location as in `data.validation`, or the rows themselves."""
-    test: Rows
+    test: Rows = ""
     """Test rows: a location as in `data.test`, or the rows themselves."""
-    task: str
+    task: str = ""
     """Name of the task, as in `task.name`."""
-    model: str
+    model: str = ""
     """The student, as in `student.model`."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_null(cls, value: Any) -> Any:
+        """Models that call tools give null for what they leave out."""
+        return "" if value is None else value
 
 
 class Basis(TypedDict, total=False):

@@ -14,6 +14,7 @@ from pada_agent.core.config import hash_config
 from pada_agent.core.records import ErrorPattern, GuardedStrategy, Metrics, Record, Ref, Usage
 from pada_agent.core.wording import agree, count
 from pada_agent.graph.batch_rounds import judge_in
+from pada_agent.graph.identity import identify
 from pada_agent.graph.models import UNTOUCHED, TrainedModel
 from pada_agent.graph.spans import seconds_by_stage
 from pada_agent.graph.state import RunState
@@ -79,6 +80,7 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         task=settings.task.name,
         student=settings.student.model,
         config_hash=hash_config(settings),
+        identity=identify(settings, state["data"]),
         seed=settings.seed,
         models=models,
         best_model=best.name,

@@ -151,6 +151,8 @@ class RunSummary(Record):
     task: str
     student: str
     config_hash: str
+    identity: str = ""
+    """Hash of settings and real rows. The results of one run are not replaced by those of another. Empty in runs of earlier versions."""
     seed: int
     models: tuple[ModelResult, ...]
     """In the order in which they were measured."""

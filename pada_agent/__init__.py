@@ -152,6 +152,11 @@ def build_graph(connect: "Connect | None" = None) -> "StateGraph[Any, Any, Any, 
     from pada_agent.app import wiring
     from pada_agent.graph.builder import build_graph as build
 
+    if connect is not None and not callable(connect):
+        raise TypeError(
+            f"expected a function that makes adapters from settings, or nothing, but found {type(connect).__name__}. Settings are passed when"
+            " the graph is called: graph.invoke({}, context=settings)"
+        )
     return build(connect or wiring.connect)
 
 

@@ -16,6 +16,8 @@ OWNER = ".owner.json"
 
 _held: dict[Path, IO[str]] = {}
 """The locks of the folders in which runs of this process work. The system releases them if the process is killed."""
+_begun: dict[Path, str] = {}
+"""By folder, the identity of the run of this process that works there or waits for a person. Where adapters are shared, it is theirs."""
 _changing = Lock()
 
 
@@ -79,6 +81,43 @@ def _take_over(folder: Path, owner: Owner) -> None:
         _let_go(folder)
     way_out = ", or continue that thread" if found.user == owner.user and not layout.is_finished(folder) else ""
     raise ConfigError(f"{folder.name}: the folder of another thread's run. Choose another `name`{way_out}.")
+
+
+def begin_run(folder: Path, identity: str, *, again: bool) -> Path:
+    """Note that the run with this identity (see `RunSummary`) works in the folder from now on, until `end_run` with the path that is returned.
+
+    Args:
+        again: its thread starts again, maybe with other rows.
+
+    Raises:
+        ConfigError: another run works there, or has published results that would be replaced.
+    """
+    place = folder.resolve()
+    with _changing:
+        if not again and _begun.get(place, identity) != identity:
+            raise ConfigError(
+                f"{folder}: another run, with other settings or rows, works there or waits for a person. Give this one another `name`."
+            )
+        if _read_identity(folder) not in ("", identity):
+            raise ConfigError(
+                f"{folder}: contains the results of a run with other settings or rows, and they would be replaced. Give this one another"
+                " `name`, or move that folder away."
+            )
+        _begun[place] = identity
+    return place
+
+
+def end_run(place: Path) -> None:
+    """No run of this process works in the folder any more. Takes no lock and asks no file system: signals and event loops may call it."""
+    _begun.pop(place, None)
+
+
+def _read_identity(folder: Path) -> str:
+    """That of the run whose results are in the folder. Empty if there are none, or none that say it."""
+    try:
+        return str(json.loads((folder / layout.SUMMARY).read_bytes()).get("identity", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def leave_folder(folder: Path) -> None:

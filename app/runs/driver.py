@@ -1,6 +1,6 @@
 """Starts or continues a run: the graph, with the checkpoints in the run's directory."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -33,6 +33,8 @@ from pada_agent.graph.builder import build_graph
 from pada_agent.graph.step_limit import DEFAULT_LIMIT, count_most_steps
 from pada_agent.graph.summary import RunSummary
 
+MOST_EQUAL, MOST_UNUSABLE = 3, 20
+"""How many unusable answers in a row are taken, equal ones and in all: a function that does not look at `problem` would give them for ever."""
 THREAD: RunnableConfig = {"configurable": {"thread_id": THREAD_ID}}
 _OLD_ROWS = (
     "The run goes on with those that it has read at its start. To use the new ones, start a run under another `name`."
@@ -89,13 +91,17 @@ def start_run(config: RunConfig, *, on_event: OnEvent = ignore, answer: Answer =
         ArtifactError: the run in the folder is damaged, or was started in another folder.
         KeyboardInterrupt: the user stopped it. The message says how to continue.
     """
+    if not isinstance(config, RunConfig):
+        raise ConfigError(
+            f"expected settings (RunConfig), but found {type(config).__name__}. Read a settings file first: run(load_config(path))"
+        )
     with claiming.claim_folder(config) as claim:
         key_addresses.remember(key_addresses.find_key_uses(config))
         return _drive(claim.folder, config, on_event, answer)
 
 
 def resume_run(
-    folder: Path,
+    folder: Path | str,
     *,
     on_event: OnEvent = ignore,
     answer: Answer = leave_waiting,
@@ -115,6 +121,7 @@ def resume_run(
         ConfigError: settings are changed although the run is finished, or keys may not be sent.
         KeyboardInterrupt: the user stopped it. The message says how to continue.
     """
+    folder = Path(folder)
     config = layout.load_run_config(folder)
     if changed is None and layout.is_finished(folder):
         return RunOutcome(folder=folder, summary=layout.load_summary(folder))
@@ -241,19 +248,40 @@ def _say_how_to_go_on(folder: Path) -> Iterator[None]:
 def _run_to_end(
     graph: CompiledStateGraph[Any, Any, Any, Any], config: RunConfig, on_event: OnEvent, answer: Answer
 ) -> tuple[Question, ...]:
-    """The questions left open. Empty if the run is finished."""
+    """The questions left open. Empty if the run is finished.
+
+    Raises:
+        ConfigError: `answer` gives unusable answers again and again.
+    """
+    given: list[list[Any]] = []
     while not _is_finished(snapshot := graph.get_state(THREAD)):
         questions = [_read_question(i.id, i.value) for i in snapshot.interrupts]
         replies = {q.id: reply for q in questions if (reply := answer(q)) is not None}
         if questions and not replies:
             return tuple(questions)
+        problem = _find_problem(questions)
+        given = [*given, list(replies.values())] if problem else []
+        if problem and (len(given) > MOST_UNUSABLE or given[-MOST_EQUAL:] == given[-1:] * MOST_EQUAL):
+            raise ConfigError(f"the answer to the review of {problem}")
         if _is_prepared(snapshot.values):
             _ask_teacher(config, on_event)
-        for event in _stream(graph, config, _next_input(snapshot, replies)):
+        for event in _stream(graph, _keep_place(config, snapshot), _next_input(snapshot, replies)):
             on_event(event)
             if _is_prepared(event.data.get("prepare", {})):  # the next node has not begun
                 _ask_teacher(config, on_event)
     return ()
+
+
+def _keep_place(config: RunConfig, snapshot: StateSnapshot) -> RunConfig:
+    """The settings with the run's folder as its state names it. It is the same folder, maybe under another path."""
+    begun_with = snapshot.values.get("settings")
+    return config.model_copy(update={key: getattr(begun_with, key) for key in claiming.PLACE}) if begun_with else config
+
+
+def _find_problem(questions: Sequence[Question]) -> str:
+    """Why an earlier answer could not be used. Empty if none was given."""
+    problems = ((q.payload.get("review"), q.payload.get("problem")) for q in questions)
+    return next((f"{review} cannot be used: {problem}" for review, problem in problems if problem), "")
 
 
 def _read_states(snapshot: StateSnapshot) -> Iterator[Mapping[str, Any]]:

@@ -31,7 +31,9 @@ from pada_agent.graph.storing import put_rows, read_output
 Split = Literal["validation", "test"]
 
 
-def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_event: OnEvent = ignore) -> Metrics:
+def evaluate_model(
+    config: RunConfig, *, adapter: Path | str | None, split: Split, on_event: OnEvent = ignore
+) -> Metrics:
     """Accuracy of the student, with `adapter` or untouched. Works in the folder `runs_folder/evaluate`. Calls
     with equal settings at the same time share worker and models, and the last to end closes them.
 
@@ -42,6 +44,7 @@ def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_
     """
     measured_alone = config.loop.model_copy(update={"max_iterations": 0})  # so that only a judge task needs an LLM
     config = config.model_copy(update={"name": "evaluate", "loop": measured_alone})
+    adapter = Path(adapter) if adapter else None
     if adapter and not (adapter / "adapter_config.json").is_file():
         raise ArtifactError(f"{adapter}: contains no adapter (no adapter_config.json). Give a run's best/ folder.")
     base = read_base(adapter) if adapter else None

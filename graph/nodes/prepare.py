@@ -1,19 +1,20 @@
 """Reads and checks the data, splits validation, and fixes the settings in the state."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from random import Random
 from typing import Any, NamedTuple
 
 from langchain_core.runnables import RunnableLambda
+from langgraph.config import get_config
 from langgraph.graph import StateGraph
 from langgraph.runtime import get_runtime
 
 from pada_agent.agents.guards.real_nearness import fit_similarity
 from pada_agent.core.config import RunConfig
-from pada_agent.core.config_files import flatten, parse_config
+from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.progress import Progress
@@ -25,20 +26,28 @@ from pada_agent.graph.adapters import Adapters, Connect
 from pada_agent.graph.channels import refuse_unread, start_anew
 from pada_agent.graph.data_check import refuse
 from pada_agent.graph.data_files import SPLITS
+from pada_agent.graph.identity import identify
 from pada_agent.graph.models import UNTOUCHED, TrainedModel
 from pada_agent.graph.node_binding import in_thread, using, using_async
 from pada_agent.graph.reporting import report_progress
 from pada_agent.graph.rows import read_protected, read_training
 from pada_agent.graph.run_check import RunCheck, check_everything
-from pada_agent.graph.run_context import RunContext, override_settings
+from pada_agent.graph.run_context import (
+    RunContext,
+    find_changed,
+    is_group_of_settings,
+    is_on_server,
+    override_settings,
+    read_context,
+)
 from pada_agent.graph.spans import span_key
 from pada_agent.graph.state import DataSplits, PartialState, PrepareState, RunInput, RunState, list_channels
 from pada_agent.graph.step_limit import check_step_limit
 from pada_agent.graph.storing import put_rows
 from pada_agent.prompts.rendering import check_overrides, check_recipe
 
-MAX_CHANGED = 5
-"""Maximum number of keys named in an error about other settings."""
+_WITHIN = "|"
+"""In the name that LangGraph gives a node's place: behind the place of a graph that it is within."""
 
 
 class Begun(NamedTuple):
@@ -75,9 +84,10 @@ def begin(state: PrepareState) -> Begun:
     """Find the settings, and whether the run may take as many steps as it needs."""
     started = time.time()
     report_progress(Progress(stage="prepare", done=0, total=1))
-    given = find_given(state)
+    given, context = find_given(state), get_runtime().context
+    refuse_misplaced(given, context, get_config().get("configurable", {}))
     with naming_input(given):
-        settings = resolve_settings(state, given, get_runtime().context)
+        settings = resolve_settings(state, given, context)
         steps = check_step_limit(settings, state["remaining_steps"] + 1)
     return Begun(given, settings, steps, started)
 
@@ -89,6 +99,7 @@ def read_rows(state: RunState, begun: Begun, adapters: Adapters) -> PartialState
     refuse(checked.findings)
     definitions = find_definitions(settings, checked, adapters)
     data = store_splits(settings, checked, adapters, definitions.rows)
+    adapters.begin(identify(settings, data), "settings" in state)
     told = [*adapters.warnings, *checked.warnings, *definitions.warnings, *tell_raised(settings, data), *begun.warnings]
     update = {
         "settings": settings,
@@ -101,9 +112,39 @@ def read_rows(state: RunState, begun: Begun, adapters: Adapters) -> PartialState
     return start_anew(update, state, StateGraph(RunState).channels)
 
 
+def refuse_misplaced(given: PartialState, context: object, configurable: Mapping[str, Any]) -> None:
+    """Check that nothing that can only be meant as settings is where nobody reads it.
+
+    Raises:
+        ConfigError: settings are in the input or in `configurable`, or the context of a call that no larger graph makes is something else.
+    """
+    if wrong := [key for key in ("task", "model") if not isinstance(given.get(key, ""), str)]:
+        raise ConfigError(
+            f"input.{wrong[0]}: expected a name as text, but found {type(given[wrong[0]]).__name__}. Settings are passed as `context`,"
+            " not as the graph's input, which within a larger graph is the parent's state"
+        )
+    if _WITHIN in configurable.get("checkpoint_ns", ""):
+        return  # context and configuration are those of a larger graph
+    found = read_context(context)
+    if found is None and context is not None:
+        raise ConfigError(
+            f"context: expected a RunConfig or a mapping of settings, but found {type(context).__name__}. load_config(Path(…)) reads a"
+            " settings file"
+        )
+    if is_on_server():
+        return
+    settings = {key: value for key, value in configurable.items() if is_group_of_settings(key, value)}
+    own = found or RunConfig()
+    if changed := find_changed(own, override_settings(own, RunContext(**settings))):
+        raise ConfigError(
+            f"configurable: settings are not read from there ({', '.join(changed)}). Pass them as `context`: graph.invoke({{}}, config,"
+            " context=settings)"
+        )
+
+
 def find_given(state: RunState) -> PartialState:
     """The graph's input without blank texts, which a form sends for fields that were left empty."""
-    values = {key: state.get(key) for key in RunInput.__annotations__}
+    values = {key: state.get(key) for key in RunInput.model_fields}
     return {key: v for key, v in values.items() if v is not None and not (isinstance(v, str) and not v.strip())}
 
 
@@ -146,13 +187,6 @@ def resolve_settings(state: RunState, given: PartialState, context: object) -> R
     return wanted
 
 
-def find_changed(before: RunConfig, after: RunConfig) -> list[str]:
-    """Keys of the settings outside the budget that differ: the first few, and "…" for more."""
-    old, new = flatten(before.model_dump()), flatten(after.model_dump())
-    changed = [k for k in {**old, **new} if not k.startswith("budget.") and old.get(k, ...) != new.get(k, ...)]
-    return changed[:MAX_CHANGED] + ["…"] * (len(changed) > MAX_CHANGED)
-
-
 def read_settings(given: PartialState, context: object, own: RunConfig | None = None) -> RunConfig:
     """The settings in the context, overridden by those in the input.
 
@@ -163,8 +197,9 @@ def read_settings(given: PartialState, context: object, own: RunConfig | None = 
         ConfigError: there are no settings at all, or the input is not valid.
         PromptError: a prompt is not a valid template.
     """
-    named = context.to_config() if isinstance(context, RunContext) else _leave_out_additions(context)
-    if not isinstance(named, RunConfig):  # a larger graph's own context, or none
+    found = read_context(context)
+    named = found.to_config() if isinstance(found, RunContext) else found
+    if named is None:  # a larger graph's own context, or none
         if own is None and not given:
             raise ConfigError(
                 "no settings: pass context=RunConfig(...) to the graph, or `context` over the API. A larger graph with this one"
@@ -182,13 +217,6 @@ def read_settings(given: PartialState, context: object, own: RunConfig | None = 
     check_overrides(config.prompts.overrides())
     check_recipe(find_recipe(config.generation.template))
     return config
-
-
-def _leave_out_additions(context: object) -> object:
-    """The settings alone, where an application's own class adds to them what its other nodes read."""
-    if not isinstance(context, RunConfig) or type(context) is RunConfig:
-        return context
-    return RunConfig.model_validate(context.model_dump(include=set(RunConfig.model_fields), exclude_unset=True))
 
 
 def find_definitions(settings: RunConfig, checked: RunCheck, adapters: Adapters) -> DefinitionRows:

@@ -295,3 +295,12 @@ def test_a_run_folder_belongs_to_its_thread_and_no_other_folder_is_touched(
         assert reason in json.dumps(result)
     assert (runs / "reviewed" / "summary.json").read_bytes() == published
     assert (runs / "models" / "best" / "weights").exists()
+
+
+def test_a_misspelled_group_of_settings_is_refused_and_not_left_out(
+    client: SyncLangGraphClient, settings: MakeSettings, server: DevServer
+) -> None:
+    context = settings("misspelled", budjet={"max_calls": 1})
+    result: Any = client.runs.wait(new_thread(client), GRAPH, input=INPUT, context=context, raise_error=False)
+    assert "context: budjet: there is no such setting. Did you mean 'budget'?" in json.dumps(result)
+    assert not (server.folder / "runs" / "misspelled").exists()

@@ -1,7 +1,10 @@
-"""Rows that an application hands over, with what NumPy and pandas put into them."""
+"""Rows that an application hands over, with what NumPy, pandas and LangChain put into them, or as objects of its own classes."""
 
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
+
+from pydantic import BaseModel
 
 from pada_agent.evaluation.rows.narrow_floats import Width, shorten
 
@@ -11,8 +14,12 @@ _WIDTHS: Mapping[str, Width] = {"float32": "f", "float16": "e"}
 def to_plain(value: Any) -> Any:
     """The value as a file of JSON would hold it: `df.to_dict("records")` has arrays for lists, and `pd.NA` for empty cells.
 
-    Names of columns become texts. Neither library is loaded.
+    Names of columns become texts, LangChain's messages turns, and records of pydantic and dataclasses rows. No library is loaded.
     """
+    if isinstance(value, BaseModel):
+        return to_plain(_open_record(value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {str(name): to_plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -41,6 +48,14 @@ def make_storable(value: Any) -> Any:
         return str(value)
     is_foreign = _is_empty_cell(value) or (_is_of_numpy(value) and not _is_array_of_numbers(value))
     return to_plain(value) if is_foreign else value
+
+
+def _open_record(record: BaseModel) -> Any:
+    if not any(kind.__name__ == "BaseMessage" for kind in type(record).__mro__):
+        return record.model_dump()
+    from langchain_core.messages import BaseMessage, convert_to_openai_messages
+
+    return convert_to_openai_messages(record) if isinstance(record, BaseMessage) else record.model_dump()
 
 
 def _is_empty_cell(value: Any) -> bool:

@@ -1,11 +1,14 @@
 """The files of a run are read together: one reading, all rows kept, and what a person should know."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from pydantic import BaseModel
 
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.adapters.storage.datasets import FileDatasets
@@ -165,6 +168,29 @@ def test_input_that_is_no_list_of_rows_is_refused_and_not_passed_over(given: Any
             ConfigError, match=rf"input\.{name}: expected a location as text, or a list of rows, but found"
         ):
             read(memory, {name: given})
+
+
+class TypedRow(BaseModel):
+    question: str
+    answer: str
+
+
+@dataclass
+class PlainRow:
+    question: str
+    answer: str
+
+
+def test_rows_of_the_input_may_be_objects_and_hold_messages_of_langchain() -> None:
+    chat = {"messages": [SystemMessage("Be short."), HumanMessage("How many?"), AIMessage("three")]}
+    rows = {
+        "train": [chat],
+        "validation": [TypedRow(question="Which?", answer="red")],
+        "test": [PlainRow("Why?", "so")],
+    }
+    files = read({"validation": []}, rows)
+    assert [row.answer for file in files.values() for row in file.examples] == ["three", "red", "so"]
+    assert "How many?" in files["train"].examples[0].prompt
 
 
 def test_rows_of_the_input_may_hold_what_numpy_and_pandas_make_of_them() -> None:

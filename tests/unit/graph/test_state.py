@@ -99,3 +99,12 @@ def test_a_fork_without_strategies_writes_from_training_errors_alone(tmp_path: P
 def test_a_fork_to_rows_that_do_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"strategies\.1: No such training rows in source_ids: nobody\. Fork"):
         fork(tmp_path, [{"strategy": {**STRATEGY, "source_ids": ["train-0", "nobody"]}}])
+
+
+def test_an_edit_of_settings_changes_only_what_it_names(graph: Any) -> None:
+    own = make_settings(seed=7)
+    graph.update_state(THREAD, {"settings": own}, as_node="collect_errors")
+    graph.update_state(THREAD, {"settings": {"budget": {"max_calls": 5}}}, as_node="collect_errors")
+    assert graph.get_state(THREAD).values["settings"] == own.model_copy(update={"budget": {"max_calls": 5}})
+    with pytest.raises(ConfigError, match=r"lop: there is no such setting"):
+        graph.update_state(THREAD, {"settings": {"lop": {}}}, as_node="collect_errors")
