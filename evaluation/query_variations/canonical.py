@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
-from pada_agent.evaluation.query_variations.english import pluralize, singularize
+from pada_agent.evaluation.query_variations.english import ACTIVE, pluralize, singularize
 from pada_agent.evaluation.query_variations.nesting import identifies
 from pada_agent.evaluation.query_variations.places import (
     Asked,
@@ -22,10 +22,8 @@ from pada_agent.evaluation.query_variations.places import (
 )
 from pada_agent.evaluation.sqlite.reader import Column, Table
 
-_SAYS_TIME = re.compile(
-    r"(?i)year|since|date|built|born|^(?!.*(?:died|ended|expired|started|finished|retired|resigned|arrived)).*(?<!e)ed$"
-)
-"""A column of years. Of nobody it is said that they were died."""
+_SAYS_TIME = re.compile(r"(?i)year|since|date|built|born|began$|left$|(?<!e)ed$")
+"""A column of years."""
 SHARE_OF_CONDITIONS = 0.5
 """Probability that an extreme or an average is asked for some rows of the table only."""
 MAX_CHARACTERS, MAX_DIGITS = 40, 9
@@ -113,7 +111,8 @@ def _look_up(table: Table, thing: Column, rng: Random) -> Asked | None:
         return None
     column, value = rng.choice(wanted), rng.choice(values)
     words = _say(column)
-    question = f"what is the {words} of {value}" if is_sayable(column) else f"when was {value} {words}"
+    when = f"when did {value} {ACTIVE[words]}" if words in ACTIVE else f"when was {value} {words}"
+    question = f"what is the {words} of {value}" if is_sayable(column) else when
     return Asked(question, f"SELECT {column.name} FROM {table.name} WHERE {thing.name} = {_quote(value)}")
 
 
@@ -133,7 +132,7 @@ def _find_extreme(
     if is_sayable(scale):
         question = f"which {noun}{words} has the {most if is_most else least} {said}"
     else:
-        question = f"which {noun}{words} was {said} {'last' if is_most else 'first'}"
+        question = f"which {noun}{words}{'' if said in ACTIVE else ' was'} {said} {'last' if is_most else 'first'}"
     if style.sorts:
         sql = f"SELECT {thing.name} FROM {table.name}{where} ORDER BY {scale.name}{' DESC' if is_most else ''} LIMIT 1"
     else:
@@ -209,7 +208,8 @@ def _compare(column: Column, rng: Random) -> _Condition | None:
             [(">", "after"), ("<", "before")] if is_time(column) else [(">", "over"), ("<", "under")]
         )
         said = f"{words} {over} {value}"
-        return _Condition(said if not is_sayable(column) else f"with {said}", f"{column.name} {sign} {value}")
+        noun_follows = "with " if is_sayable(column) else "that " if words in ACTIVE else ""
+        return _Condition(f"{noun_follows}{said}", f"{column.name} {sign} {value}")
     values = _list_sayable(column)
     if not values:
         return None

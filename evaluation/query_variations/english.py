@@ -29,6 +29,11 @@ VERBS = (
     r"|stud(?:y|ies|ied)|takes?|took|taught|teach(?:es)?|traverses?|uses?|used|visit(?:s|ed)?|weighs?|wins?|won|works?|worked|writes?|wrote"
 )
 """Verbs after "which state": what follows can be said of "the state that"."""
+ACTIVE = {
+    **{"arrived": "arrive", "began": "begin", "died": "die", "ended": "end", "expired": "expire", "finished": "finish"},
+    **{"joined": "join", "left": "leave", "resigned": "resign", "retired": "retire", "started": "start"},
+}
+"""What things do themselves, with its infinitive: nobody was died."""
 PREPOSITIONS = frozenset(
     {
         "of",

@@ -194,7 +194,7 @@ def _is_code(column: Column) -> bool:
 
 def is_sayable(column: Column) -> bool:
     """Whether a question can name a column as a noun: not `born`, `opened` or `returned`."""
-    return re.search(r"(?:(?<!e)ed|born)$", column.name, re.IGNORECASE) is None
+    return re.search(r"(?:(?<!e)ed|born|began|left)$", column.name, re.IGNORECASE) is None
 
 
 def is_name(token: Token) -> bool:

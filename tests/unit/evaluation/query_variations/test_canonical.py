@@ -50,6 +50,22 @@ def draw(*tables: Table, style: Style = STYLE, is_true: Callable[[str], bool] = 
     return {asked.question: asked.sql for asked in made if asked}
 
 
+@pytest.mark.parametrize(
+    ("column", "did"), [("joined", "join"), ("year_joined", "join"), ("left", "leave"), ("died", "die")]
+)
+def test_what_people_do_themselves_is_said_in_the_active(column: str, did: str) -> None:
+    said = column.removeprefix("year_")
+    member = Table(
+        name="member",
+        columns=(AUTHOR.columns[0], Column(name=column, type="int", key=0, values=(2001, 2015, 2019))),
+    )
+    made = draw(member)
+    assert made[f"when did Ann {did}"] == f"SELECT {column} FROM member WHERE name = 'Ann'"
+    assert made[f"which member {said} last"] == f"SELECT name FROM member ORDER BY {column} DESC LIMIT 1"
+    assert made[f"list the members that {said} after 2015"] == f"SELECT name FROM member WHERE {column} > 2015"
+    assert not any(f"was {said}" in question or "SUM" in sql for question, sql in made.items())
+
+
 def test_what_is_asked_about_one_table() -> None:
     made = draw(AUTHOR)
     assert made == made | {
