@@ -278,6 +278,8 @@ class Sql(Task):
             is_other = any(text in found.reason for text in _OTHER_DIALECT) and not alone
             dialect = f". It has to be in the dialect of SQLite {sqlite3.sqlite_version}" if is_other else ""
             reader.fail("answer", f"on {database} it fails: {found.reason}{alone}{dialect}")
+        if misspelled := _find_misspelled(sql, found):
+            reader.fail("answer", f"on {database} it gives the text {misspelled!r} itself: no column has that name")
         if changing := self._find_changing(database, sql, found):
             reader.fail(
                 "answer",
@@ -299,8 +301,8 @@ class Sql(Task):
         if self._find_changing(database, sql, found):
             return "gives something else each time"
         values = {value for row in found.rows for value in row}
-        if unknown := sorted(list_quoted(sql)) if values and values <= list_quoted(sql) else []:
-            return f"gives the text {unknown[0]!r} itself: no column has that name"
+        if misspelled := _find_misspelled(sql, found):
+            return f"gives the text {misspelled!r} itself: no column has that name"
         if not found.rows or values == {None}:
             return "gives nothing: the values in it must be ones that the database has"
         if values == {0}:
@@ -339,3 +341,9 @@ class Sql(Task):
 
 def _asked(example: Example) -> Asked:
     return Asked(str(example.reference["question"]), example.answer)
+
+
+def _find_misspelled(sql: str, found: Result) -> str | None:
+    """A name in double quotes that nothing has: SQLite takes it for a text, and returns it in every row."""
+    columns = [set(values) for values in zip(*found.rows, strict=True)]
+    return next((name for name in sorted(list_quoted(sql)) if {name} in columns), None)

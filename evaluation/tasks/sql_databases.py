@@ -11,8 +11,8 @@ from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.sqlite.reader import Column, Description, Failure, SqliteReaders, Table, Value
 from pada_agent.evaluation.tasks.row_reader import RowReader
 
-FORMS = ("{0}", "{0}.sqlite", "{0}.sqlite3", "{0}.db", "{0}/{0}.sqlite")
-"""The ways in which a row may name a file. The last is used by Spider and BIRD."""
+FORMS = ("{0}", *(form + end for form in ("{0}", "{0}/{0}") for end in (".sqlite", ".sqlite3", ".db")))
+"""The ways in which a row may name a file. Spider and BIRD have a folder for each."""
 MAGIC = b"SQLite format 3\0"
 MAX_CHARACTERS_OF_VALUE = 40
 N_VALUES_READ = 50

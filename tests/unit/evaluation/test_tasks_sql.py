@@ -105,11 +105,13 @@ def test_rows_come_in_the_forms_that_people_have(folder: Path, fields: dict[str,
     assert (example.answer, example.reference["question"]) == (query, "q?")
 
 
-@pytest.mark.parametrize("name", ["books.sqlite", "books", "sub/shop", "shop", "{folder}/books.sqlite"])
+@pytest.mark.parametrize("name", ["books.sqlite", "books", "sub/shop", "shop", "club", "{folder}/books.sqlite"])
 def test_a_row_names_a_database_beside_its_file(folder: Path, name: str) -> None:
     (folder / "sub").mkdir()
     (folder / "shop").mkdir()
+    (folder / "club").mkdir()
     make_database(folder / "sub" / "shop.db")
+    make_database(folder / "club" / "club.db")
     make_database(folder / "shop" / "shop.sqlite")
     assert task(folder, database="").read(row(folder, database=name.format(folder=folder))).answer == QUERY
     if "{" not in name:
@@ -167,6 +169,10 @@ def test_a_changed_database_makes_other_examples(folder: Path) -> None:
             "it fails: a query cannot have parameters",
         ),
         ({"database": "books", "sql": "SELECT :id"}, "it fails: a query cannot have parameters (such as ? or :name)"),
+        (
+            {"database": "books", "sql": 'SELECT year, "titel" FROM book'},
+            "gives the text 'titel' itself: no column has that name",
+        ),
         ({"database": "books", "sql": ""}, "field 'sql' is empty"),
     ],
 )
