@@ -11,16 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from threading import BoundedSemaphore
 
 from benchmarks.measuring import BenchmarkError
-from pada_agent.app.adapters.llm.places import Places
 from pada_agent.app.adapters.llm.response_cache import ResponseCache, call_key
 from pada_agent.core.chat import ChatReply, ChatRequest, Message
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.records import Record, Usage
-
-ANALYSIS = ("error_analysis", "pattern_categorization", "strategy_drafting")
-"""Templates of the analyst, whose calls go first."""
 
 
 class RecordedCall(Record):
@@ -101,7 +98,7 @@ class ReplayingModel:
         self._calls = calls
         self._cache = cache
         self._pace = pace
-        self._places = Places(n_at_once)
+        self._slots = BoundedSemaphore(n_at_once)
         self._on_call = on_call
         self._choose = choose or self._choose_alike
 
@@ -109,7 +106,7 @@ class ReplayingModel:
         key = call_key(self.name, request)
         if cached := self._cache.get(key):
             return cached
-        with self._places.hold(urgent=request.tags["prompt"] in ANALYSIS):
+        with self._slots:
             self._on_call(key)
             started, call = time.time(), self._choose(request, key)
             time.sleep(call.seconds * self._pace)

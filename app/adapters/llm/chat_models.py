@@ -130,10 +130,7 @@ class ChatModelAdapter:
             if cached := self._cache.get(key, role=self._role, agent=agent):
                 return cached
             return self._gate.run(
-                lambda: self._pay(request, key),
-                tokens_of=lambda r: r.usage.input_tokens + r.usage.output_tokens,
-                urgent=self._role
-                == "analyst",  # rows for all patterns wait for it; the same model may be writing others
+                lambda: self._pay(request, key), tokens_of=lambda r: r.usage.input_tokens + r.usage.output_tokens
             )
 
     def _pay(self, request: ChatRequest, key: str) -> ChatReply:
