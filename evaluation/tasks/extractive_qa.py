@@ -24,7 +24,7 @@ from pada_agent.evaluation.verifiers.span import (
     token_f1,
     token_f1_or_none,
 )
-from pada_agent.evaluation.verifiers.text import same_text
+from pada_agent.evaluation.verifiers.text import same_text, write_plainly
 
 
 class ExtractiveQa(Task):
@@ -35,7 +35,7 @@ class ExtractiveQa(Task):
 
     `answers` may also be a list of strings, or `answer` a single one. The student is trained on the first.
     Exact match decides the verdict, without case, articles and punctuation, unless these are all that makes an answer another
-    number, or an answer at all (`verifiers.span.matches`). F1 is reported as well.
+    number or name, or an answer at all (`verifiers.span.matches`). F1 is reported as well.
 
     With `config.no_answer`, a question whose list of answers is empty has none: the student is told to say so in these
     words, as in SQuAD 2.0.
@@ -82,7 +82,7 @@ class ExtractiveQa(Task):
             value="correct" if right else "wrong",
             extracted=found,
             reason="" if right else f"expected {self.gold(example)}",
-            f1=token_f1(found, golds),
+            f1=token_f1(self._write(found), [*map(self._write, golds)]),
         )
 
     def _verify_with_none(self, example: Example, found: str, golds: list[str]) -> Verdict:
@@ -94,11 +94,15 @@ class ExtractiveQa(Task):
             value="correct" if right else "wrong",
             extracted=found,
             reason="" if right else f"expected {self.gold(example)}",
-            f1=token_f1_or_none(said, golds),
+            f1=token_f1_or_none(self._write(said), [*map(self._write, golds)]),
         )
 
     def _matches(self, found: str, golds: list[str]) -> bool:
         return exact_match(found, golds) if self.is_official else matches(found, golds)
+
+    def _write(self, text: str) -> str:
+        """The text as F1 is computed from it."""
+        return text if self.is_official else write_plainly(text)
 
     def draft_fields(self) -> dict[str, str]:
         none = f"; {self.no_answer}, if the passage does not answer the question" if self.no_answer else ""

@@ -22,6 +22,17 @@ _NARROW = str.maketrans(
     }
 )
 
+TYPOGRAPHY = {
+    **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u02bc\u00b4", "'"),
+    **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"'),
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
+    **dict(
+        zip("\u2026\ufb00\ufb01\ufb02\ufb03\ufb04\ufb05\ufb06", ("...", *"ff fi fl ffi ffl st st".split()), strict=True)
+    ),
+}
+"""Quotation marks, dashes, ellipses and ligatures, and how a keyboard writes them. Copies of a text differ in them."""
+_WITHOUT_TYPOGRAPHY = str.maketrans(TYPOGRAPHY)
+
 
 def normalize_text(text: str) -> str:
     """NFC and case folded, without invisible characters, with white space collapsed and stripped."""
@@ -54,6 +65,11 @@ def bare_text(text: str) -> str:
 def drop_invisible(text: str) -> str:
     """The text without zero-width characters, which differ between copies of the same text."""
     return text.translate(_WITHOUT_INVISIBLE)
+
+
+def write_plainly(text: str) -> str:
+    """The text as a keyboard writes it (`TYPOGRAPHY`)."""
+    return text if text.isascii() else text.translate(_WITHOUT_TYPOGRAPHY)
 
 
 def narrow(text: str) -> str:

@@ -8,7 +8,7 @@ from pada_agent.evaluation.verifiers.arithmetic import check_calculations
 from pada_agent.evaluation.verifiers.number import find_answer, format_number
 from pada_agent.evaluation.verifiers.option_label import find_closed_label, find_label
 from pada_agent.evaluation.verifiers.python_code import complete_program, replace_with_stub
-from pada_agent.evaluation.verifiers.span import exact_match, find_span, token_f1
+from pada_agent.evaluation.verifiers.span import exact_match, find_span, matches, token_f1
 from tests.unit.evaluation.cases import load
 
 OPTIONS, CLOSED, CODE = load("option_labels"), load("closed_labels"), load("code_responses")
@@ -55,6 +55,69 @@ def test_invisible_characters_make_no_difference_to_a_span() -> None:
     assert find_span("two\u200bsprings", "fed by two\u00adspr\u200dings.") == "two\u00adspr\u200dings"
     assert exact_match("Par\u00adis", ["Paris\u200b"])
     assert token_f1("Paris", ["\ufeffParis"]) == 1
+
+
+PRINTED = "He said \u201cdon\u2019t go\u201d in 1990\u20131991 \u2026 the e\ufb03cient \ufb01nance of\u00a0it"
+
+
+@pytest.mark.parametrize(
+    ("answer", "span"),
+    [
+        ("don't go", "don\u2019t go"),
+        ('"don\'t go"', "\u201cdon\u2019t go\u201d"),
+        ("1990-1991", "1990\u20131991"),
+        ("1990\u20131991 ...", "1990\u20131991 \u2026"),
+        ("efficient finance of it", "e\ufb03cient \ufb01nance of it"),
+        ("don\u2019t", "don\u2019t"),
+    ],
+)
+def test_a_span_is_found_however_quotes_dashes_and_ligatures_are_printed(answer: str, span: str) -> None:
+    assert find_span(answer, PRINTED) == span
+    assert matches(answer, [span]) and matches(span, [answer])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("5-6", "56"),
+        ("2-1", "21"),
+        ("3:2", "32"),
+        ("about 1.5", "about 15"),
+        ("from -5 to 5", "from 5 to 5"),
+        ("version 1.2.3", "version 12.3"),
+        ("1e-5", "1e5"),
+        ("C++", "C"),
+        ("C#", "C++"),
+        ("Na+", "Na"),
+        ("O-", "O+"),
+        ("hepatitis A", "hepatitis"),
+        ("Vitamin A deficiency", "vitamin deficiency"),
+    ],
+)
+def test_answers_that_only_punctuation_or_an_a_tells_apart_are_different(one: str, other: str) -> None:
+    assert exact_match(one, [other])  # as in SQuAD's own evaluation
+    assert not matches(one, [other]) and not matches(other, [one])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("1,200 men", "1200 men"),
+        ("1.200", "1200"),
+        ("F-16", "F16"),
+        ("10:30", "1030"),
+        ("12-25-2020", "12/25/2020"),
+        ("555-1234", "5551234"),
+        ("$5", "5"),
+        ("10%", "10"),
+        ("Robert A. Heinlein", "Robert Heinlein"),
+        ("Once Upon A Time", "once upon a time"),
+        ("a dog", "dog"),
+        ("St. John's", "St Johns"),
+    ],
+)
+def test_other_punctuation_and_articles_make_no_difference_to_an_answer(one: str, other: str) -> None:
+    assert matches(one, [other]) and matches(other, [one])
 
 
 @pytest.mark.parametrize(
