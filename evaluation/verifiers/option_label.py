@@ -13,6 +13,8 @@ from pada_agent.evaluation.verifiers.text import (
     find_same,
     narrow,
     normalize_text,
+    split_words,
+    write_plainly,
 )
 
 _STATEMENT = r"(?i:\b(?:answer|option|choice)(?:\s+is|\s+would\s+be)?)[\"']?\s*[:=]?\s*(?i:option\s+|choice\s+)?"
@@ -54,6 +56,7 @@ _ALONE = (
 """What follows a label: an `A` before it is not an article, and a digit before it does not count anything."""
 _IN_NUMBER = re.compile(r"(?:[-+*/=×÷^<>$€£]\s*|\d[.,])$")
 """What stands before a digit that belongs to a calculation or a longer number."""
+_ESCAPED_SPACE = re.escape(" ")
 _NOT_AFTER_DECIMAL = r"(?<!\d[.,])(?<!\d[.,]\d/)(?<!\d[.,]\d out of )"
 """The 5 of `4.5`, `4.5/5` and `4.5 out of 5` is no label."""
 _NOT_BEFORE_DECIMALS = r"(?![.,](?!00?(?!\d))\d)"
@@ -117,10 +120,10 @@ def find_closed_label(response: str, labels: Sequence[str]) -> FoundLabel:
     """The one label of a closed set that the response consists of, or else the only one that it names as whole words.
 
     A label that is ruled out in English is not named (`not spam`, `isn't spam`, `non-spam`), nor is one inside a longer
-    label (`card` in `lost card`).
+    label (`card` in `lost card`, also if this label is `lost_card`).
     """
     same = find_same(response, labels)
-    named = [same] if same is not None else _find_named(normalize_text(response), labels)
+    named = [same] if same is not None else _find_named(normalize_text(write_plainly(response)), labels)
     if len(named) == 1:
         return FoundLabel(named[0], "")
     return FoundLabel(None, f"ambiguous: names {', '.join(named)}" if named else "no option found")
@@ -135,21 +138,26 @@ def _collapse(text: str) -> str:
 
 
 def _find_named(text: str, labels: Sequence[str]) -> list[str]:
-    by_form = {form: label for label in labels if (form := normalize_text(label))}
+    by_words = {words: label for label in labels if (words := split_words(label))}
+    by_form = {form: label for label in labels if (form := normalize_text(write_plainly(label)))}
+    by_form = by_words | by_form if len(by_words) == len(by_form) else by_form
     one = "|".join(map(_as_whole_word, sorted(by_form, key=len, reverse=True)))
     named, end = set(), 0
     for match in re.finditer(rf"(?=({one}))", text):
         if match.end(1) > end:  # otherwise it is part of a longer label
             end = match.end(1)
-            named |= set() if _is_negated(text, match.start()) else {by_form[match[1]]}
+            label = by_form[match[1]] if match[1] in by_form else by_words[split_words(match[1])]
+            named |= set() if _is_negated(text, match.start()) else {label}
     return [label for label in labels if label in named]
 
 
 def _as_whole_word(form: str) -> str:
-    """A pattern for the form unless it is part of a longer word, which in a joining script cannot be told, or number (`4.5`)."""
+    """A pattern for the form, however its words are separated, unless it is part of a longer word, which in a joining script
+    cannot be told, or number (`4.5`).
+    """
     before = "" if _joins(form[:1]) else rf"(?<!{WORD_CHARACTER})" + _NOT_AFTER_DECIMAL * form[:1].isdigit()
     after = "" if _joins(form[-1:]) else rf"(?!{WORD_CHARACTER})" + _NOT_BEFORE_DECIMALS * form[-1:].isdigit()
-    return f"{before}{re.escape(form)}{after}"
+    return f"{before}{re.escape(form).replace(_ESCAPED_SPACE, '[ _-]+')}{after}"
 
 
 def _joins(character: str) -> bool:

@@ -1,5 +1,6 @@
 """Compares short texts."""
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
@@ -22,16 +23,17 @@ _NARROW = str.maketrans(
     }
 )
 
+_WRITTEN_OUT = ("...", "ff", "fi", "fl", "ffi", "ffl", "st", "st")
 TYPOGRAPHY = {
     **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u02bc\u00b4", "'"),
     **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"'),
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
-    **dict(
-        zip("\u2026\ufb00\ufb01\ufb02\ufb03\ufb04\ufb05\ufb06", ("...", *"ff fi fl ffi ffl st st".split()), strict=True)
-    ),
+    **dict(zip("\u2026\ufb00\ufb01\ufb02\ufb03\ufb04\ufb05\ufb06", _WRITTEN_OUT, strict=True)),
 }
 """Quotation marks, dashes, ellipses and ligatures, and how a keyboard writes them. Copies of a text differ in them."""
 _WITHOUT_TYPOGRAPHY = str.maketrans(TYPOGRAPHY)
+_BETWEEN_WORDS = re.compile(r"(?<=[^\W\d_])[\s_-]+(?=[^\W_])|(?<=\d)[\s_-]+(?=[^\W\d_])|(?<=[a-z])(?=[A-Z])")
+"""What separates the words of a name: spaces, `_`, hyphens, or a capital. Between two digits, a hyphen says something else."""
 
 
 def normalize_text(text: str) -> str:
@@ -48,7 +50,9 @@ def same_text(a: str, b: str) -> bool:
 
 
 def find_same(text: str, among: Sequence[str]) -> str | None:
-    """The only one that equals the text: exactly, or else after normalization, or else without the marks around both."""
+    """The only one that equals the text: exactly, or else after normalization, or else without the marks around both, or else
+    by their words.
+    """
     for write in _MANNERS:
         wanted = write(text)
         same = {other for other in among if wanted and write(other) == wanted}
@@ -77,5 +81,15 @@ def narrow(text: str) -> str:
     return text if text.isascii() else text.translate(_NARROW)
 
 
-_MANNERS: tuple[Callable[[str], str], ...] = (str.strip, normalize_text, lambda text: bare_text(narrow(text)))
+def split_words(text: str) -> str:
+    """Normalized, with a space between the words of names: `lost card` for `lost_card`, `Lost-Card` and `LostCard`."""
+    return normalize_text(_BETWEEN_WORDS.sub(" ", write_plainly(text)))
+
+
+_MANNERS: tuple[Callable[[str], str], ...] = (
+    str.strip,
+    normalize_text,
+    lambda text: bare_text(narrow(text)),
+    lambda text: split_words(narrow(text)).strip(_MARKS_AROUND),
+)
 """How texts are written to be compared, the strictest manner first."""
