@@ -30,6 +30,7 @@ from pada_agent.evaluation.verifiers.number import (
     read_gold,
     same_number,
 )
+from pada_agent.evaluation.verifiers.number_notation import join_groups
 
 NO_NUMBER = (
     "expected one number: alone, behind #### on the last line, or in \\boxed{} (a time, a date, a ratio, a list, or a number"
@@ -80,7 +81,7 @@ class Numeric(Task):
         if found.number is None:
             cut = "; the response was cut off" if prediction.truncated else ""
             return Verdict(example_id=example.id, value="wrong", reason=f"no number found{cut}")
-        right = _is_gold(found.number, example)
+        right = any(_is_gold(number, example) for number in (found.number, found.apart) if number is not None)
         notes = [] if right else [f"{format_number(found.number, mark)} is not {gold}"]
         is_unmarked = not found.marked and find_marked(example.answer, mark) is not None
         notes += ["no '#### number', took the last number"] if is_unmarked else []
@@ -236,16 +237,19 @@ def _before_number(answer: str, mark: DecimalMark) -> str:
 
 
 def _list_ends(reasoning: str, mark: DecimalMark) -> list[Number]:
-    """The first number after the last `=`, and those of the last sentence that has any."""
+    """The first number after the last `=`, and those of the last sentence that has any. A space may group digits or not."""
     _, equals, rest = reasoning.rpartition("=")
-    results = find_numbers(rest, mark)[:1] if equals else []
-    sentences = (find_numbers(sentence, mark) for sentence in reversed(_SENTENCE_END.split(rest)))
-    return results + next(filter(None, sentences), [])
+    ends: list[Number] = []
+    for text in dict.fromkeys((rest, join_groups(rest))):
+        ends += find_numbers(text, mark)[:1] if equals else []
+        sentences = (find_numbers(sentence, mark) for sentence in reversed(_SENTENCE_END.split(text)))
+        ends += next(filter(None, sentences), [])
+    return ends
 
 
 def _only_number(text: str, mark: DecimalMark) -> Number | None:
     """The number, or the only one in the text: weak writers put words and brackets around it."""
-    whole, answer, found = parse_number(text, mark), find_answer(text, mark), find_numbers(text, mark)
+    whole, answer, found = parse_number(text, mark), find_answer(text, mark), find_numbers(join_groups(text), mark)
     if whole is not None or answer.marked:
         return whole if whole is not None else answer.number
     return found[0] if len(found) == 1 else None

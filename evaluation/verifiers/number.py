@@ -2,7 +2,7 @@
 
 A gold number is one number and nothing else (`read_gold`): bare, behind `####`, or in `\\boxed{}`; with a sign, a currency
 or a unit (which do not count), groups (`1,234`, `1 234`, `1'234`, `1_234`, `12,34,567`), a fraction, a mixed number, an
-exponent (`1.5e6`, `3 x 10^8`, `2^100`), `million` and the like, or a percent sign. Times, dates, ratios, ranges, lists,
+exponent (`1.5e6`, `3 x 10^8`, `2^100`), `million`, `万` and the like, or a percent sign. Times, dates, ratios, ranges, lists,
 `3k`, `5 dozen`, `3π` and numbers of more than `MAX_DIGITS` digits are none. A text that a model wrote may have words
 around its number: `find_answer` takes the last.
 
@@ -16,7 +16,14 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
-from pada_agent.evaluation.verifiers.number_notation import CURRENCY, GROUP_SPACE, to_plain
+from pada_agent.evaluation.verifiers.number_notation import (
+    CURRENCY,
+    GROUP_SPACE,
+    join_groups,
+    join_sure_groups,
+    to_plain,
+)
+from pada_agent.evaluation.verifiers.number_scales import SCALE_WORD, SCALES
 from pada_agent.evaluation.verifiers.units import is_unit
 
 DecimalMark = Literal[".", ","]
@@ -35,17 +42,14 @@ _MINUS_IN_WORDS = r"(?i:\b(?<!-)negative | (?:\A | (?<=\bis\s) | (?<=[=:(]) | (?
 _SPACED_SIGN = re.compile(r"\A\s*([-−–﹣－])(?:\s|\\[,;: !]){1,4}(?=\S)")
 _NUMBERED_HEADING = re.compile(r"\d{1,2}[.)]\s+[^\W\d]")
 _IRRATIONAL = re.compile(r"\\(?:sqrt|pi|[dtc]?frac|log|ln|sin|cos|tan|infty)(?![a-zA-Z])|[√π∞]")
+_MAX_TERM = 60
+_TERM_BEFORE = re.compile(
+    r"(?:[√∛∜]|\\sqrt\s*(?:\[\d+\]\s*)?\{?|\bsqrt\s?\(|(?:π|\\pi|\bpi)\s?/|\\[dtc]?frac\s*\{[^{}]*(?:π|\\pi|\\sqrt\s*\{[^{}]*\})[^{}]*\}\s*\{)\s*\Z"
+)
+_TERM_AFTER = re.compile(r"\s?[*·×]?\s?(?:[√∛∜π]|\\(?:sqrt|pi)(?![a-zA-Z])|sqrt\s?\(|pi\b)")
+"""What makes a number a part of a term with a root or π."""
 _EQUALS = re.compile(r"=|≈|\\approx(?![a-zA-Z])")
 _BRACES = re.compile(r"\\(?:f?boxed|fbox)\s*\{|\\[{}]|[{}]")
-_SCALES = {
-    "hundred": 2,
-    "thousand": 3,
-    "lakh": 5,
-    "million": 6,
-    "crore": 7,
-    "billion": 9,
-    "trillion": 12,
-}
 _SHORT_SCALES = {"k": 3, "m": 6, "b": 9}
 """Only behind an amount of money: `$60k`. Otherwise, 5k may be a run."""
 NUMBER = re.compile(
@@ -68,7 +72,7 @@ NUMBER = re.compile(
         )?
     )
     (?P<short>(?:[kKMB]|[mb]n)(?!\w))?
-    (?P<scale>[ {GROUP_SPACE}]{{1,4}}(?:{"|".join(_SCALES)})s?\b)?
+    (?P<scale>[ {GROUP_SPACE}]{{1,4}}(?i:{SCALE_WORD})\b)?
     (?P<percent>\s?(?:%|percent\b|per\scent\b|pct\b))?
     """,
     re.VERBOSE,
@@ -87,6 +91,8 @@ class FoundNumber(NamedTuple):
 
     number: Number | None
     marked: bool = False
+    apart: Number | None = None
+    """The number if a space does not group digits where it could: 234 for `1 234`."""
 
 
 class MarkedNumber(NamedTuple):
@@ -140,7 +146,11 @@ def find_answer(text: str, mark: DecimalMark = ".") -> FoundNumber:
         if number is not None or _IRRATIONAL.search(to_plain(boxed)):
             return FoundNumber(number, marked=True)
     whole = parse_number(text, mark) if len(text) <= _MAX_LINE else None
-    return FoundNumber(_find_last(text, mark) if whole is None else whole)
+    if whole is not None:
+        return FoundNumber(whole)
+    plain = to_plain(text)
+    joined, apart = (_find_last(reading, mark) for reading in (join_groups(plain), join_sure_groups(plain)))
+    return FoundNumber(joined, apart=apart if apart != joined else None)
 
 
 def find_marked(text: str, mark: DecimalMark = ".") -> MarkedNumber | None:
@@ -160,7 +170,7 @@ def find_marked(text: str, mark: DecimalMark = ".") -> MarkedNumber | None:
 
 def find_numbers(text: str, mark: DecimalMark = ".") -> list[Number]:
     """All numbers in a text, in order; times, dates and ratios are none."""
-    return [number for match in NUMBER.finditer(to_plain(text)) for number in _read_all(match, mark)]
+    return [n for match in NUMBER.finditer(join_sure_groups(to_plain(text))) for n in _read_all(match, mark)]
 
 
 def parse_number(text: str, mark: DecimalMark = ".") -> Number | None:
@@ -250,14 +260,16 @@ def _read_box(boxed: str, mark: DecimalMark) -> Number | None:
     """`5`, also of `x = 5` and `5 apples or so`; none of `2\\sqrt{3}`, whose 3 is no answer."""
     result = _EQUALS.split(boxed)[-1]
     number = parse_number(boxed, mark) or parse_number(_join_sign(result), mark)
-    return number or (None if _IRRATIONAL.search(to_plain(result)) else _find_last(boxed, mark))
+    return number or (None if _IRRATIONAL.search(to_plain(result)) else _find_last(to_plain(boxed), mark))
 
 
-def _find_last(text: str, mark: DecimalMark) -> Number | None:
-    """None also where the last number is too long to be read: an earlier one is not the answer."""
-    for match in reversed(list(NUMBER.finditer(to_plain(text)))):
+def _find_last(plain: str, mark: DecimalMark) -> Number | None:
+    """None also where the last number is too long to be read, or part of a term such as `2√3`: an earlier one is not the answer."""
+    for match in reversed(list(NUMBER.finditer(plain))):
         if not match["skip"]:
-            return next(iter(list(_read_all(match, mark))[-1:]), None)
+            before = plain[max(0, match.start() - _MAX_TERM) : match.start()]
+            in_term = _TERM_BEFORE.search(before) or _TERM_AFTER.match(plain, match.end())
+            return None if in_term else next(iter(list(_read_all(match, mark))[-1:]), None)
     return None
 
 
@@ -283,7 +295,7 @@ def _read(match: re.Match[str], mark: DecimalMark) -> Number | None:
     if match["short"] and match["currency"]:
         value = _checked_value(value * 10 ** _SHORT_SCALES[match["short"][0].lower()])
     elif match["scale"]:
-        value = _checked_value(value * 10 ** _SCALES[match["scale"].strip(f" {GROUP_SPACE}").removesuffix("s")])
+        value = _checked_value(value * 10 ** SCALES[match["scale"].strip(f" {GROUP_SPACE}").lower()])
     if value is None:
         return None
     is_negative = (match["sign"] or "+").strip() != "+" or match["sign_inside"] == "-"

@@ -4,6 +4,8 @@ import re
 import unicodedata
 from itertools import pairwise
 
+from pada_agent.evaluation.verifiers.number_scales import write_myriads
+
 GROUP_SPACE = "\u00a0"
 """Represents every space that separates groups of digits and is not an ordinary space."""
 
@@ -49,14 +51,30 @@ _FRACTION = re.compile(
 )
 
 
+_SPACED = re.compile(r"(?<![\w.,:/])(?<!\d )[1-9]\d{0,2}(?: \d{3})+(?![\d/]| ?/| \d)(?P<decimals>(?=[.,]\d))?")
+"""Groups of digits with ordinary spaces between them, which may also be two numbers."""
+
+
 def to_plain(text: str) -> str:
     """The text with ASCII digits, `-`, `/`, `^` for powers and `a b/c` for mixed numbers, however it was written.
 
     This is not NFKC, which would turn 5½ into 51/2 and 10² into 102.
     """
     if not text.isascii():
-        text = _raise(_ARABIC_MARKS.sub(".", _write_digits(text.translate(_CHARACTERS))))
+        text = write_myriads(_raise(_ARABIC_MARKS.sub(".", _write_digits(text.translate(_CHARACTERS)))))
     return _read_latex(text) if any(sign in text for sign in _LATEX_SIGNS) else text
+
+
+def join_groups(text: str) -> str:
+    """The text with no ordinary space in a number such as `70 000`."""
+    return _SPACED.sub(lambda match: match[0].replace(" ", GROUP_SPACE), text)
+
+
+def join_sure_groups(text: str) -> str:
+    """The same where it can hardly be two numbers: one does not begin with a zero, and two do not share decimals."""
+    return _SPACED.sub(
+        lambda m: m[0].replace(" ", GROUP_SPACE) if " 0" in m[0] or m["decimals"] is not None else m[0], text
+    )
 
 
 def _write_digits(text: str) -> str:

@@ -192,6 +192,23 @@ def test_a_draft_is_read_written_and_checked_in_the_notation_of_the_rows(
     assert answer(task, made, made.answer).value == "correct"
 
 
+@pytest.mark.parametrize(
+    ("reasoning", "number", "value"),
+    [
+        ("Elle gagne 200 * 350 = 70 000 $.", "70 000", "unscored"),
+        ("Elle paie 1 250 €.", "1250", "unscored"),
+        ("There are 3 500 ml bottles.", "500", "unscored"),
+        ("Elle gagne 70 000 $.", "60000", "wrong"),
+    ],
+)
+def test_a_rationale_may_end_in_a_number_whose_groups_are_spaced(reasoning: str, number: str, value: str) -> None:
+    source = NUMERIC.read(row(question="a", answer="2 * 3 = 6\n#### 6"))
+    draft = {"question": "b", "reasoning": reasoning, "final_number": number}
+    made = NUMERIC.compose(draft, source=source, given={}, example_id="s")
+    assert isinstance(made, Example)
+    assert NUMERIC.verify_label(made).value == value
+
+
 STEPS = "#### Step 1: Count the eggs\n6 * 8 = 48\n#### 2. Add two\n48 + 2 = 50"
 
 
