@@ -35,6 +35,13 @@ MAX_WITHOUT_ANSWER = 0.05
 """Fraction of a fine-tuned model's responses that may lack an answer, or may be cut off and not right, before there is an alarm."""
 
 
+class Majority(Record):
+    """The label that most validation rows have, and their share: the accuracy of always giving it."""
+
+    label: str
+    share: float
+
+
 class SummaryInputs(Record):
     """What the summary needs in addition to the state."""
 
@@ -52,6 +59,8 @@ class SummaryInputs(Record):
     stop_reason: str
     chance: float | None = None
     """Accuracy of random guessing on validation. None for open answers."""
+    majority: Majority | None = None
+    """None if labels are not a closed set."""
     n_without_answer: dict[str, int] = Field(default_factory=dict)
     """Number of validation responses without an answer, by model."""
     n_cut_off: dict[str, int] = Field(default_factory=dict)
@@ -109,6 +118,7 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
                 judge=judge,
                 ratings=inputs.ratings,
                 chance=inputs.chance,
+                majority=inputs.majority,
                 why_unscored=inputs.why_unscored,
             )
         ),
@@ -185,12 +195,13 @@ def find_alarms(
     judge: JudgeCalibration,
     ratings: RatingSpread,
     chance: float | None,
+    majority: Majority | None = None,
     why_unscored: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
     """Problems serious enough that readers should stop and look: in models, answers, data, patterns or the judge."""
     models = list(models)
     return [
-        *_find_weak_models(models, chance),
+        *_find_weak_models(models, chance, majority),
         *_find_lost_answers(models, why_unscored),
         *_find_empty_iterations(state),
         *_find_few_errors(state),
@@ -199,8 +210,10 @@ def find_alarms(
     ]
 
 
-def _find_weak_models(models: Iterable[ModelResult], chance: float | None) -> list[str]:
-    """Models below the untouched one, and fine-tuned models at chance. The untouched model may well guess; that is why it is tuned."""
+def _find_weak_models(models: Iterable[ModelResult], chance: float | None, majority: Majority | None) -> list[str]:
+    """Models below the untouched one, and fine-tuned models at chance or no better than one label for all rows. The untouched
+    model may well guess; that is why it is tuned.
+    """
     by_name = {model.name: model for model in models}
     floor = by_name[UNTOUCHED].validation.accuracy
     alarms = [
@@ -208,14 +221,21 @@ def _find_weak_models(models: Iterable[ModelResult], chance: float | None) -> li
         for model in by_name.values()
         if model.validation.accuracy < floor
     ]
-    if chance is None:
-        return alarms
-    return alarms + [
-        f"'{model.name}' does no better than chance on validation"
-        f" ({model.validation.accuracy:.1%}, interval from {model.validation.low:.1%}; chance is {chance:.1%})"
-        for model in by_name.values()
-        if model.iteration is not None and model.validation.low <= chance
-    ]
+    tuned = [model for model in by_name.values() if model.iteration is not None]
+    return alarms + [alarm for model in tuned if (alarm := _find_guessing(model, chance, majority))]
+
+
+def _find_guessing(model: ModelResult, chance: float | None, majority: Majority | None) -> str:
+    """That the model is not shown to do better than guessing, in words. Empty if it is."""
+    accuracy, low = model.validation.accuracy, model.validation.low
+    if chance is not None and low <= chance:
+        return f"'{model.name}' does no better than chance on validation ({accuracy:.1%}, interval from {low:.1%}; chance is {chance:.1%})"
+    if majority is not None and low <= majority.share:
+        return (
+            f"'{model.name}' is not shown to do better on validation than giving {majority.label!r} to every row"
+            f" ({accuracy:.1%}, interval from {low:.1%}; {majority.share:.1%} of the rows have this label)"
+        )
+    return ""
 
 
 def _find_lost_answers(models: Iterable[ModelResult], why_unscored: Mapping[str, str]) -> list[str]:

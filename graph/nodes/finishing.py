@@ -9,6 +9,7 @@ from pada_agent.agents.quality_control.rating_spread import RatingSpread, spread
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import BatchReport, Example, Rating, Ref, Rejection, ScoredRow, Usage, Verdict
 from pada_agent.core.thoughts import strip_thoughts
+from pada_agent.evaluation.rows.label_counts import count_labels
 from pada_agent.evaluation.statistics import PairedTest, compare_paired, summarize
 from pada_agent.evaluation.task import Task
 from pada_agent.graph.adapters import Adapters
@@ -20,7 +21,7 @@ from pada_agent.graph.reporting import report_progress
 from pada_agent.graph.routing import why_stop
 from pada_agent.graph.state import PartialState, RunState
 from pada_agent.graph.storing import put_rows
-from pada_agent.graph.summarizing import SummaryInputs, summarize_run
+from pada_agent.graph.summarizing import Majority, SummaryInputs, summarize_run
 from pada_agent.graph.summary import Comparison, Sample
 
 N_SAMPLES = 12
@@ -57,6 +58,7 @@ def gather_inputs(state: RunState, adapters: Adapters) -> SummaryInputs:
         peak_memory_mb=adapters.peak_memory_mb(),
         stop_reason=state.get("stop_reason") or explain_stop(state),
         chance=average_chance(next(iter(measured.values())), adapters.task),
+        majority=find_majority(next(iter(measured.values())), adapters.task),
         n_without_answer={name: sum(map(is_without_answer, rows)) for name, rows in measured.items()},
         n_cut_off={name: sum(map(is_cut_off, rows)) for name, rows in measured.items()},
         n_cut_in_thought={name: sum(map(is_cut_in_thought, rows)) for name, rows in measured.items()},
@@ -72,6 +74,12 @@ def average_chance(rows: Sequence[ScoredRow], task: Task) -> float | None:
     """Accuracy of random guessing. None if a row has an open answer."""
     chances = [task.chance(row.example) for row in rows]
     return fmean(c for c in chances if c) if all(chances) else None
+
+
+def find_majority(rows: Sequence[ScoredRow], task: Task) -> Majority | None:
+    """The label that most rows have. None if labels are not a closed set."""
+    counts = count_labels(task, [row.example for row in rows])
+    return next((Majority(label=label, share=n / len(rows)) for label, n in counts.items()), None)
 
 
 def is_without_answer(row: ScoredRow) -> bool:

@@ -6,12 +6,14 @@ import pytest
 
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.agents.quality_control.rating_spread import RatingSpread
-from pada_agent.core.config import RunConfig
+from pada_agent.core.config import RunConfig, TaskConfig
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import BatchReport, Example, Metrics, Prediction, Ref, ScoredRow, Verdict
+from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.graph.batch_rounds import BatchRound, sum_up
-from pada_agent.graph.nodes.finishing import find_why_unscored, is_cut_in_thought
+from pada_agent.graph.nodes.finishing import find_majority, find_why_unscored, is_cut_in_thought
 from pada_agent.graph.state import RunState
-from pada_agent.graph.summarizing import find_alarms, word_verdict
+from pada_agent.graph.summarizing import Majority, find_alarms, word_verdict
 from pada_agent.graph.summary import ModelResult, RunSummary
 from tests.unit.app.summaries import make_summary
 
@@ -90,6 +92,7 @@ def alarms(
     judge: JudgeCalibration | None = None,
     ratings: RatingSpread | None = None,
     why_unscored: Mapping[str, str] | None = None,
+    majority: Majority | None = None,
     **state: Any,
 ) -> list[str]:
     untouched = model("untouched", None, 0.25)
@@ -100,6 +103,7 @@ def alarms(
         judge=judge or JudgeCalibration(),
         ratings=ratings or RatingSpread(),
         chance=0.25,
+        majority=majority,
         why_unscored=why_unscored or {},
     )
 
@@ -120,6 +124,33 @@ def test_an_arm_below_the_untouched_model_and_at_chance_raises_two() -> None:
 def test_an_arm_above_chance_whose_interval_reaches_it_is_at_chance() -> None:
     (alarm,) = alarms(model("fine-tuned", 0, 0.3, low=0.22))
     assert "no better than chance" in alarm
+
+
+def test_an_arm_no_better_than_one_label_for_all_rows_raises_an_alarm() -> None:
+    majority = Majority(label="other", share=0.8)
+    (alarm,) = alarms(model("fine-tuned", 0, 0.82, low=0.733), majority=majority)
+    assert alarm == (
+        "'fine-tuned' is not shown to do better on validation than giving 'other' to every row (82.0%, interval from 73.3%; 80.0% of"
+        " the rows have this label)"
+    )
+    assert alarms(model("fine-tuned", 0, 0.95, low=0.9), majority=majority) == []
+    (only_chance,) = alarms(model("fine-tuned", 0, 0.3, low=0.22), majority=majority)
+    assert "no better than chance" in only_chance
+
+
+def test_the_most_frequent_label_is_that_of_the_validation_rows() -> None:
+    task = make_task(TaskConfig(labels={"other": "", "fees": ""}))
+    fields = [{"question": f"q{i}", "answer": "fees" if i == 3 else "other"} for i in range(4)]
+    rows = [
+        ScoredRow(
+            example=(example := task.read(RawRow(where=f"f:{i}", fields=found))),
+            prediction=Prediction(example_id=example.id, response="other"),
+            verdict=Verdict(example_id=example.id, value="correct"),
+        )
+        for i, found in enumerate(fields)
+    ]
+    assert find_majority(rows, task) == Majority(label="other", share=0.75)
+    assert find_majority(rows, make_task(TaskConfig(name="numeric"))) is None
 
 
 def test_answers_out_of_format_raise_an_alarm_from_five_percent() -> None:
