@@ -28,6 +28,7 @@ _NESTED = re.compile(r"[\[{]\s*(?:['\"\[{]|array\().*[\]}]", re.DOTALL)
 KEEPS_LISTS = "save the rows as JSON Lines or Parquet, which keep lists as they are"
 
 _WHOLE = re.compile(r"(?P<whole>-?(?:0|[1-9]\d*))(?P<point>\.0)?", re.ASCII)
+_TYPED = re.compile(r"hub:|.*\.(?:jsonl|ndjson|json|parquet)(?:\.gz)?(?:\[[^\[\]]*\])?\Z", re.DOTALL | re.IGNORECASE)
 _FRACTION = re.compile(r"-?\d+\.\d*[1-9]\d*", re.ASCII)
 
 
@@ -100,8 +101,10 @@ def is_broken_list(value: Any) -> bool:
 def write_whole_numbers_as_such(files: Sequence[Sequence[RawRow]], forms: Sequence[Settled]) -> list[list[RawRow]]:
     """Turn 3.0 into 3 in columns whose numbers are all whole, because pandas and Parquet return a column with gaps as floats.
 
-    The same applies to a column of texts such as `3.0`, if plain integers or empty cells show that it was affected too.
-    Columns of the same field, or of the same name, are treated alike in all files, and so are the columns of options.
+    The same applies to a column of texts such as `3.0`, if plain integers or empty cells show that it was affected too. Files
+    that tell texts from numbers show this by numbers only: `"3.0"` and `"3"` are two texts there. Columns of the same field, or
+    of the same name, are treated alike in all files, and so are the columns of options. Options that would become the same
+    (what `6 / 2` gives in Python: `3.0` or `3`) stay as they are.
 
     Args:
         forms: for each file, which columns hold what.
@@ -113,9 +116,11 @@ def write_whole_numbers_as_such(files: Sequence[Sequence[RawRow]], forms: Sequen
             for name, value in row.fields.items():
                 kind = kind_of.get(name, name)
                 if kind != _OPTIONS or not is_empty(value):
-                    columns.setdefault(kind, _Column()).see(value)
+                    columns.setdefault(kind, _Column()).see(value, is_typed=_is_typed(row.where))
     whole = {kind for kind, column in columns.items() if column.is_whole}
     written = {kind for kind, column in columns.items() if column.is_written_whole}
+    if any(_merges_options(row, kinds[i], whole, written) for i, rows in enumerate(files) for row in rows):
+        whole, written = whole - {_OPTIONS}, written - {_OPTIONS}
     return [
         [_with_integers(row, kind_of, whole, written) for row in rows] if whole or written else list(rows)
         for rows, kind_of in zip(files, kinds, strict=True)
@@ -141,13 +146,13 @@ class _Column:
     n_texts: int = 0
     """Number of texts such as `3.0`."""
     n_plain: int = 0
-    """Number of integers, as numbers or as texts, and of empty cells."""
+    """Number of integers, as numbers or as texts of a CSV file, and of empty cells."""
     others: bool = False
     """Whether some numbers are not whole, as numbers or as texts."""
     words: bool = False
     """Whether there is anything but numbers."""
 
-    def see(self, value: Any) -> None:
+    def see(self, value: Any, *, is_typed: bool) -> None:
         if is_empty(value) or (isinstance(value, int) and not isinstance(value, bool)):
             self.n_plain += 1
         elif isinstance(value, float | Decimal):
@@ -155,7 +160,7 @@ class _Column:
             self.others = self.others or not _is_whole(value)
         elif isinstance(value, str) and (written := _WHOLE.fullmatch(value.strip())):
             self.n_texts += written["point"] is not None
-            self.n_plain += written["point"] is None
+            self.n_plain += written["point"] is None and not is_typed
         else:
             self.words = True
             self.others = self.others or (isinstance(value, str) and bool(_FRACTION.fullmatch(value.strip())))
@@ -167,6 +172,23 @@ class _Column:
     @property
     def is_written_whole(self) -> bool:
         return self.n_texts > 0 and self.n_plain + self.n_floats > 0 and not self.others and not self.words
+
+
+def _is_typed(where: str) -> bool:
+    """Whether a row's file tells texts from numbers. CSV does not."""
+    return bool(_TYPED.match(where.rpartition(":")[0]))
+
+
+def _merges_options(row: RawRow, kind_of: Mapping[str, str], whole: Collection[str], written: Collection[str]) -> bool:
+    """Whether options of a row that differ would no longer do so."""
+    columns = [name for name, kind in kind_of.items() if kind == _OPTIONS and name in row.fields]
+    if not columns or not {_OPTIONS} & {*whole, *written}:
+        return False
+    before, after = (
+        {cell_text(found.fields[name]) for name in columns}
+        for found in (row, _with_integers(row, kind_of, whole, written))
+    )
+    return len(after) < len(before)
 
 
 def _with_integers(row: RawRow, kind_of: Mapping[str, str], whole: Collection[str], written: Collection[str]) -> RawRow:

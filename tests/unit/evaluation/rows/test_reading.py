@@ -318,8 +318,25 @@ def test_a_list_without_an_answer_is_refused(value: Any) -> None:
     ],
 )
 def test_whole_numbers_that_a_spreadsheet_wrote_with_a_point_are_integers(cells: list[Any], read_as: list[str]) -> None:
-    found = read([{"question": f"q{i}", "answer": cell} for i, cell in enumerate(cells)])
+    rows = [{"question": f"q{i}", "answer": cell} for i, cell in enumerate(cells)]
+    (found,) = read_all(task_for(), [place(rows, "train.csv")])
     assert [e.answer for e in found.examples] == read_as
+
+
+@pytest.mark.parametrize(
+    ("where", "cells", "read_as"),
+    [
+        ("python.jsonl", ["3.0", "3", "2"], ["3.0", "3", "2"]),
+        ("python.json.gz[:50%]", ["3.0", "3", "2"], ["3.0", "3", "2"]),
+        ("hub:a/python/train", ["3.0", "3", "2"], ["3.0", "3", "2"]),
+        ("python.csv", ["3.0", "3", "2"], ["3", "3", "2"]),
+        ("python.jsonl", ["3.0", 4], ["3", "4"]),
+    ],
+)
+def test_a_file_that_tells_texts_from_numbers_keeps_its_texts(where: str, cells: list[Any], read_as: list[str]) -> None:
+    rows = [{"question": f"q{i}", "answer": cell} for i, cell in enumerate(cells)]
+    (file,) = read_all(task_for(), [place(rows, where)])
+    assert [e.answer for e in file.examples] == read_as
 
 
 def test_a_gap_shows_that_a_column_of_texts_was_one_of_integers() -> None:
@@ -360,13 +377,16 @@ def test_whole_numbers_are_written_alike_in_all_files(
         ([(3.0, 4), (1.0, 2.0)], [("3", "4"), ("1", "2")]),
         ([("3.0", "4"), ("1.0", "2")], [("3", "4"), ("1", "2")]),
         ([("3.0", "4.0", "5.0"), ("1.0", "2.0", "")], [("3.0", "4.0", "5.0"), ("1.0", "2.0")]),
+        ([("3.0", "3", "2"), ("1.0", "2", "4")], [("3.0", "3", "2"), ("1.0", "2", "4")]),
+        ([(Decimal("3.0"), 3), (1.0, 2.0)], [("3.0", "3"), ("1.0", "2.0")]),
     ],
 )
 def test_whole_numbers_are_written_alike_in_all_columns_of_options(
     rows: list[tuple[Any, ...]], options: list[tuple[str, ...]]
 ) -> None:
     named = [{"question": "q", **dict(zip("ABC", row, strict=False)), "answer": "A"} for row in rows]
-    assert [e.options for e in read(named, name="multiple_choice").examples] == options
+    (found,) = read_all(task_for("multiple_choice"), [place(named, "train.csv")])
+    assert [e.options for e in found.examples] == options
 
 
 def test_columns_that_are_joined_are_written_each_in_their_own_way() -> None:
