@@ -13,6 +13,10 @@ from pada_agent.evaluation.task import Task
 DOUBTFUL = ("None", "none", "NONE", "NA", "N/A", "n/a", "null", "NULL", "Null", "(null)", "\\N", "-", "--", "?")
 """Words that may be answers, or what is left of an empty cell."""
 _ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{2,6}|#[xX][0-9a-fA-F]{2,5});")
+_MONTH = r"(?:Jan|Feb|M(?:ar|är|ai)|Apr|May|Ju[nl]|Aug|Sep|O[ck]t|Nov|De[cz])"
+_SHEET_DATE = re.compile(rf"\d{{1,2}}(?:-|\. ){_MONTH}|{_MONTH}[- ]\d{{2}}")
+"""What Excel makes of `1-2`, `3/4` and `3-1990` in English and German."""
+_MANY_DECIMALS = re.compile(r"-?\d+[.,]\d{12,}")
 _LATER_BYTE = "\u0080-\u00bf" + bytes(range(0x80, 0xA0)).decode("cp1252", "ignore")
 _GARBLED = re.compile(
     rf"[\u00c2\u00c3][{_LATER_BYTE}]|(?:[\u00d0\u00d1][{_LATER_BYTE}]){{2}}|\u00e2[{_LATER_BYTE}]{{2}}|\u00f0[{_LATER_BYTE}]{{3}}"
@@ -44,7 +48,34 @@ def list_doubts(task: Task, examples: Sequence[Example]) -> list[str]:
             f"{count(n, 'answer')} {agree(n, 'has', 'have')} floating-point rounding errors, such as {answer}:"
             f" round {agree(n, 'it', 'them')} ({meant}?)"
         )
+    notes += [*_list_dates(examples), *_list_endless(examples)]
     return [*notes, *garbled, *task.list_doubts(examples)]
+
+
+def _list_dates(examples: Sequence[Example]) -> list[str]:
+    """Answers and options that may have been ranges, scores or fractions before a spreadsheet turned them into dates."""
+    texts = [example.reference.get("choices") or [example.answer] for example in examples]
+    dates = [text for row in texts for text in row if _SHEET_DATE.fullmatch(str(text).strip())]
+    if not dates:
+        return []
+    n = len(dates)
+    return [
+        f"{n:,} {agree(n, 'answer or option', 'answers or options')} {agree(n, 'looks', 'look')} like what a spreadsheet makes of 1-2 or 3/4, such as"
+        f" {dates[0]!r}: format the column as text there, and restore {agree(n, 'it', 'them')}"
+    ]
+
+
+def _list_endless(examples: Sequence[Example]) -> list[str]:
+    """Right numbers that nobody writes with all of their digits, and that are not merely noisy."""
+    golds = [str(example.reference.get("number") or example.answer).strip() for example in examples]
+    endless = [gold for gold in golds if _MANY_DECIMALS.fullmatch(gold) and find_meant(gold) is None]
+    if not endless:
+        return []
+    n = len(endless)
+    return [
+        f"{count(n, 'answer')} {agree(n, 'has', 'have')} 12 decimals or more, such as {endless[0][:40]}. Numbers are compared"
+        f" exactly, so a rounded one is wrong: round {agree(n, 'it', 'them')}, and say in task.instruction to how many digits"
+    ]
 
 
 def _list_garbled(examples: Sequence[Example], *, is_text: bool) -> list[str]:

@@ -136,6 +136,29 @@ def test_answers_that_may_be_left_of_empty_cells_are_told() -> None:
     assert read(decimals).understood.notes[0].startswith("all answers end in .0")
 
 
+def test_answers_and_options_that_a_spreadsheet_turned_into_dates_are_told() -> None:
+    told = (
+        " like what a spreadsheet makes of 1-2 or 3/4, such as '2-Jan': format the column as text there, and restore "
+    )
+    rows = [
+        {"question": f"q{i}", "answer": text} for i, text in enumerate(["2-Jan", "13-15", "04. M\u00e4r", "2 January"])
+    ]
+    assert read(rows).understood.notes == (f"2 answers or options look{told}them",)
+    options = [{"question": "q", "A": "2-Jan", "B": "13-15", "answer": "B"}]
+    assert read(options, name="multiple_choice").understood.notes == (f"1 answer or option looks{told}it",)
+    assert read(rows, labels=["2-Jan", "13-15", "04. M\u00e4r", "2 January"]).understood.notes == ()
+
+
+def test_numbers_with_more_digits_than_anybody_writes_are_told() -> None:
+    golds = [3.3333333333333335, "0.6666666666666666", "10 / 3\n#### 3.3333333333333335", "0.25", "1/3"]
+    (note,) = read(
+        [{"question": f"q{i}", "answer": gold} for i, gold in enumerate(golds)], name="numeric"
+    ).understood.notes
+    assert note.startswith(
+        "3 answers have 12 decimals or more, such as 3.3333333333333335. Numbers are compared exactly"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
