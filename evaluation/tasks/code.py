@@ -19,6 +19,7 @@ from pada_agent.evaluation.verifiers.python_code import (
     FunctionNode,
     complete_program,
     defines,
+    does_same,
     extract_body,
     extract_code,
     fence,
@@ -213,10 +214,11 @@ def _read_code(reader: RowReader, name: str) -> str:
 
 
 def _write_answer(prompt: str, solution: str, entry_point: str) -> str:
-    """Prompt and body. A solution that has helpers of its own keeps its form."""
+    """Prompt and body. A solution that has helpers of its own keeps its form, and so does one whose lines cannot be moved."""
     program, code = complete_program(prompt, solution, entry_point), extract_code(solution, entry_point)
-    body = extract_body(trim_to_code(code), entry_point) if defines(code, entry_point) else None
-    return fence(program if body is None else f"{_find_imports(program, prompt)}{prompt.strip()}\n{body}")
+    body = extract_body(trim_to_code(code), entry_point, prompt) if defines(code, entry_point) else None
+    answer = program if body is None else f"{_find_imports(program, prompt)}{prompt.strip()}\n{body}"
+    return fence(answer if does_same(answer, program, entry_point) else program)
 
 
 def _find_imports(program: str, prompt: str) -> str:

@@ -1,8 +1,10 @@
 """Finds the program in a response, and takes Python source apart."""
 
 import ast
+import builtins
 import re
 import textwrap
+from collections.abc import Iterator
 
 from pada_agent.core.lines import split_lines
 from pada_agent.core.syntax_trees import parse
@@ -52,13 +54,15 @@ def find_function(code: str, name: str) -> FunctionNode | None:
 def complete_program(prompt: str, response: str, entry_point: str) -> str:
     """The program that a response to a function prompt stands for.
 
-    A response that defines the function is kept, preceded by the prompt's imports and helpers that it lacks. Anything
-    else is taken as the function's body and appended to the prompt.
+    A response that defines the function is kept, preceded by the imports and helpers that it lacks: those of the prompt, and
+    those that the response defines in blocks of their own. Anything else is taken as the function's body and appended to the
+    prompt.
     """
     code = extract_code(response, entry_point)
     if defines(code, entry_point):
         code = trim_to_code(code)
-        return _put_future_first(f"{extract_preamble(prompt, entry_point, code)}{code}\n")
+        helpers = _find_helpers(response, code, prompt)
+        return _put_future_first(f"{extract_preamble(prompt, entry_point, code)}{helpers}{code}\n")
     return f"{prompt.rstrip()}\n{_fit_body(prompt, code)}\n"
 
 
@@ -86,6 +90,52 @@ def extract_code(response: str, entry_point: str) -> str:
     if complete:
         return complete[max(complete)]
     return [*defining.values(), *found.values(), _move_to_margin(response, entry_point)][0]
+
+
+def _find_helpers(response: str, code: str, prompt: str) -> str:
+    """What other blocks of the response define and the program uses, if neither it nor the prompt defines it."""
+    blocks = dict.fromkeys(match[1] for match in _FENCES[0].finditer(response))
+    others = [block for block in blocks if block.strip() != code.strip() and parses(block)]
+    if not others or not parses(code):
+        return ""
+    known = {*dir(builtins), *_list_bound(code), *(_list_bound(prompt) if parses(prompt) else ())}
+    statements = [(node, block) for block in others for node in parse(block).body]
+    found: dict[str, ast.stmt] = {}
+    waiting: list[ast.AST] = [parse(code)]
+    while waiting:
+        used = {n.id for n in ast.walk(waiting.pop()) if isinstance(n, ast.Name)} - known
+        for node, block in statements:
+            if used.intersection(_list_names(node)):
+                known.update(_list_names(node))
+                found[source_of(node, block)] = node
+                waiting.append(node)
+    return "".join(f"{text}\n" for node, block in statements if (text := source_of(node, block)) in found)
+
+
+def _list_bound(code: str) -> Iterator[str]:
+    """All names that some statement of the code gives a value, and parameters."""
+    for node in ast.walk(parse(code)):
+        if isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.stmt):
+            yield from _list_names(node)
+
+
+def _list_names(node: ast.stmt) -> list[str]:
+    """The names that a definition, an import or an assignment gives."""
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return [node.name]
+        case ast.Import() | ast.ImportFrom():
+            return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
+        case ast.Assign(targets=targets):
+            return [target.id for target in targets if isinstance(target, ast.Name)]
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            return [name]
+        case _:
+            return []
 
 
 def _move_to_margin(code: str, name: str) -> str:
@@ -144,19 +194,28 @@ def _find_error_line(code: str) -> int | None:
 
 
 def _fit_body(prompt: str, code: str) -> str:
-    head = f"{prompt.rstrip()}\n"
-    indented = _indent(code)
-    for body in (code.strip("\n"), indented.strip("\n"), f"    {code.strip()}"):
+    head, depth = f"{prompt.rstrip()}\n", _find_depth(prompt)
+    indented = _indent(code, depth)
+    for body in (code.strip("\n"), indented.strip("\n"), f"{depth}{code.strip()}"):
         if parses(f"{head}{body}\n") and body[:1].isspace():
             return body
-    kept = longest_parsing(head, split_lines(code.strip("\n")))
-    return kept if kept is not None and kept[:1].isspace() else indented
+    kept = (longest_parsing(head, split_lines(body.strip("\n"))) for body in (code, indented))
+    return next((body for body in kept if body is not None and body[:1].isspace()), indented)
 
 
-def _indent(code: str) -> str:
-    """Indent by four spaces. `textwrap.indent` would also indent inside strings that contain U+2028 or a form feed."""
+def _find_depth(prompt: str) -> str:
+    """The indentation of the body that the prompt's last function has so far: of its docstring."""
+    functions = [node for node in parse(prompt).body if isinstance(node, FunctionNode)] if parses(prompt) else []
+    if not functions or functions[-1].body[0].lineno == functions[-1].lineno:
+        return "    "
+    first = functions[-1].body[0]
+    return split_lines(prompt)[first.lineno - 1][: first.col_offset]
+
+
+def _indent(code: str, depth: str = "    ") -> str:
+    """Indent by `depth`. `textwrap.indent` would also indent inside strings that contain U+2028 or a form feed."""
     lines = split_lines(textwrap.dedent(code))
-    return "\n".join(f"    {line}" if line.strip() else line for line in lines)
+    return "\n".join(f"{depth}{line}" if line.strip() else line for line in lines)
 
 
 def extract_preamble(prompt: str, entry_point: str, code: str) -> str:
@@ -178,17 +237,38 @@ def _name_of(node: ast.stmt, code: str) -> str:
     return node.name if isinstance(node, FunctionNode | ast.ClassDef) else source_of(node, code)
 
 
-def extract_body(code: str, name: str) -> str | None:
-    """The lines of the function's body without its docstring. None unless the code consists of this one function."""
+def extract_body(code: str, name: str, prompt: str) -> str | None:
+    """The lines of the function's body without its docstring, indented as the prompt's is. None unless the code consists of this
+    one function.
+    """
     function = find_function(code, name)
     others = [n for n in parse(code).body if not isinstance(n, ast.Import | ast.ImportFrom)][1:]
     if function is None or others:
         return None
-    statements = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    statements = _list_statements(function)
     if not statements or statements[0].lineno == function.lineno:
         return None
     lines = split_lines(code)[statements[0].lineno - 1 : function.end_lineno]
-    return _indent("\n".join(lines))
+    body, depth = "\n".join(lines), _find_depth(prompt)
+    return body if lines[0][: statements[0].col_offset] == depth else _indent(body, depth)
+
+
+def does_same(code: str, other: str, name: str) -> bool:
+    """Whether both define the function with the same statements, apart from its docstring."""
+    functions = [find_function(source, name) if parses(source) else None for source in (code, other)]
+    one, two = (_spell(_list_statements(f)) if f else None for f in functions)
+    return one is not None and one == two
+
+
+def _spell(statements: list[ast.stmt]) -> list[object]:
+    """All that the statements consist of, in order. `ast.dump` fails on deeply nested ones."""
+    nodes = (node for statement in statements for node in ast.walk(statement))
+    return [(type(n), [v for _, v in ast.iter_fields(n) if not isinstance(v, ast.AST | list)]) for n in nodes]
+
+
+def _list_statements(function: FunctionNode) -> list[ast.stmt]:
+    """Without the docstring."""
+    return function.body[1:] if ast.get_docstring(function) is not None else function.body
 
 
 def replace_with_stub(code: str, name: str) -> str:

@@ -40,6 +40,29 @@ def test_line_ends_marks_and_lists_make_no_difference(changes: dict[str, Any]) -
     assert example.reference["entry_point"] == "double"
 
 
+@pytest.mark.parametrize("depth", ["  ", "\t", "        ", "    "])
+@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize("doc", ["  ", "\t", "    "])
+def test_the_function_to_learn_is_python_however_it_is_indented(depth: str, is_whole: bool, doc: str) -> None:
+    prompt = f'def double(x):\n{doc}"""Twice."""\n'
+    body = f"{depth}if x:\n{depth}{depth}return 2 * x\n{depth}return 0\n"
+    solution = f"def double(x):\n{body}" if is_whole else body
+    example = CODE.read(row(**{**DOUBLE, "prompt": prompt, "canonical_solution": solution}))
+    found: dict[str, Any] = {}
+    exec(example.answer.removeprefix("```python\n").removesuffix("```"), found)
+    assert (found["double"](2), found["double"](0), found["double"].__doc__) == (4, 0, "Twice.")
+
+
+def test_a_text_of_several_lines_in_a_function_to_learn_stays_as_it_is() -> None:
+    solution = 'def double(x):\n    text = """one\ntwo"""\n    return text * x\n'
+    for doc in ("    ", "  "):
+        prompt = f'def double(x):\n{doc}"""Twice."""\n'
+        example = CODE.read(row(**{**DOUBLE, "prompt": prompt, "canonical_solution": solution}))
+        found: dict[str, Any] = {}
+        exec(example.answer.removeprefix("```python\n").removesuffix("```"), found)
+        assert found["double"](1) == "one\ntwo"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

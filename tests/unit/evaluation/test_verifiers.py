@@ -182,3 +182,12 @@ def test_programs_of_any_depth_are_read_and_not_a_crash(nested: str) -> None:
 )
 def test_a_function_s_body_is_replaced_by_pass(code: str, stub: str) -> None:
     assert replace_with_stub(code, "f") == stub
+
+
+@pytest.mark.parametrize("depth", ["\t", "  ", "        "])
+@pytest.mark.parametrize("body", ["    return a + b", "return a + b", "\treturn a + b", "total = a\nreturn total + b"])
+def test_a_body_is_indented_as_its_prompt_is(depth: str, body: str) -> None:
+    program = complete_program(f'def add(a, b):\n{depth}"""Add.\n\n{depth}    >>> add(1, 2)"""\n', body, "add")
+    found: dict[str, Any] = {}
+    exec(program, found)
+    assert found["add"](1, 2) == 3
