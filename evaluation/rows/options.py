@@ -71,7 +71,7 @@ def read_options(value: Any) -> Options:
     if len(listed) < 2:
         raise OptionsProblem("expected a list of two or more options")
     parts: list[Mapping[Any, Any]] = [option if isinstance(option, Mapping) else {"text": option} for option in listed]
-    texts = tuple(_read_text(part.get("text")) for part in parts)
+    texts = _strip(tuple(_read_text(part.get("text")) for part in parts))
     keys = dict.fromkeys(key for part in parts for key in part if key != "text")
     names = {key: tuple(_read_name(part.get(key)) for part in parts) for key in keys}
     label = _find_label_key(parts)
@@ -119,7 +119,7 @@ def read_option_columns(fields: Mapping[str, Any], columns: Sequence[str], missi
     labels = tuple(place.upper() for place in places if place)
     has_labels = len(labels) == len(values) == len(set(labels))
     labels = labels if has_labels else tuple(map(label_at, range(len(values))))
-    texts = tuple(map(_read_text, values))
+    texts = _strip(tuple(map(_read_text, values)))
     return Options(
         labels=labels,
         texts=texts,
@@ -199,6 +199,12 @@ def _find_own_labels(texts: Sequence[str], labels: Sequence[str]) -> tuple[str, 
 
 def _read_name(value: Any) -> str:
     return "" if is_empty(value) else to_nfc(str(value)).strip()
+
+
+def _strip(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Without spaces around texts, which make an option unlikely to be chosen, unless nothing else tells two apart."""
+    stripped = tuple(text.strip() for text in texts)
+    return stripped if len(set(stripped)) == len(set(texts)) else texts
 
 
 def _read_text(value: Any) -> str:

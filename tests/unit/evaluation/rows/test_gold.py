@@ -383,3 +383,20 @@ def test_a_readers_choice_is_told() -> None:
     assert read(
         [{"question": "q", "label": 0}, {"question": "r", "label": 1}], labels=["no", "yes"]
     ).understood.gold == ("the right option is given as a position from 0")
+
+
+@pytest.mark.parametrize(
+    ("choices", "options"),
+    [
+        (["ruler ", "\nbalance"], ("ruler", "balance")),
+        ([{"label": "A", "text": " ruler"}, {"label": "B", "text": "balance\u00a0"}], ("ruler", "balance")),
+        (["    print(1)", "print(1)"], ("    print(1)", "print(1)")),
+        (["same", "same "], ("same", "same ")),
+    ],
+)
+def test_spaces_around_options_are_left_out_unless_they_tell_them_apart(choices: Any, options: tuple[str, ...]) -> None:
+    rows = [{"question": "Which?", "choices": choices, "answer": "A"}]
+    assert read(rows, name="multiple_choice").examples[0].options == options
+    if isinstance(choices[0], str):
+        columns = [{"question": "Which?", "A": choices[0], "B": choices[1], "answer": "A"}]
+        assert read(columns, name="multiple_choice").examples[0].options == options
