@@ -1,19 +1,24 @@
 """One right answer or several, in the forms in which people list them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pada_agent.evaluation.rows.cells import cell_text, is_empty, to_nfc
+from pada_agent.evaluation.rows.cells import cell_text, is_empty, parse_nested, to_nfc
 from pada_agent.evaluation.verifiers.text import normalize_text
 
 _FIRST = ("value", "text", "answer")
 _ALSO = ("aliases", "answers", "alternatives")
+_PLACES = ("answer_start", "start", "end")
+"""Keys that say where an answer is in its passage."""
+_SAME = ("normalized_", "matched_wiki_entity_name")
+"""How keys begin that repeat an answer in another form (TriviaQA)."""
 
 
 def list_answers(value: Any) -> list[str]:
     """The answers in a cell, first one first: a text, a list, `{text: […]}`, or `{value: …, aliases: […]}` (TriviaQA).
 
-    A text is one answer even if it looks like a list. Empty for anything else, or if no answer remains.
+    A text is one answer even if it looks like a list. Empty for anything else, if no answer remains, or if an object holds
+    different answers under two names, because only one can be meant.
     """
     found = _collect(value)
     if found is None:
@@ -25,10 +30,23 @@ def list_answers(value: Any) -> list[str]:
     return list(answers.values())
 
 
+def list_unread_parts(value: Any) -> Iterator[str]:
+    """Keys of answers that hold something and are not read, such as `unit`."""
+    found = parse_nested(value)
+    for part in found if isinstance(found, list | tuple) else [found]:
+        for key, held in part.items() if isinstance(part, Mapping) else ():
+            name = str(key)
+            if name not in (*_FIRST, *_ALSO, *_PLACES) and not name.startswith(_SAME) and not is_empty(held):
+                yield name
+
+
 def _collect(value: Any) -> list[str] | None:
     """All texts. None if there is anything else among them."""
     if isinstance(value, Mapping):
-        parts = [value[key] for key in (*_FIRST, *_ALSO) if not is_empty(value.get(key))]
+        first = [value[key] for key in _FIRST if not is_empty(value.get(key))]
+        if len({tuple(map(normalize_text, list_answers(part))) for part in first}) > 1:
+            return None
+        parts = [*first[:1], *(value[key] for key in _ALSO if not is_empty(value.get(key)))]
     elif isinstance(value, list | tuple):
         parts = list(value)
     else:

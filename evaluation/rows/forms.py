@@ -14,6 +14,7 @@ from pada_agent.core.errors import DatasetError
 from pada_agent.core.raw_rows import RawRow, Settled
 from pada_agent.core.suggestions import suggest
 from pada_agent.core.task_config import Columns
+from pada_agent.evaluation.rows.answers import list_unread_parts
 from pada_agent.evaluation.rows.cells import INVISIBLE, is_conversation, is_empty, is_turn, parse_nested, to_nfc
 from pada_agent.evaluation.rows.conversation import list_unread, role_of
 from pada_agent.evaluation.rows.options import list_unread_keys
@@ -35,6 +36,8 @@ ALIASES: Fields = {
 }
 """Column names that others use, for fields whose own names do not occur."""
 
+ANSWERS = ("answer", "answers")
+"""Our names of the field that may hold an answer with its aliases."""
 MARKED_RIGHT = ("correct", "correct_answer", "correct_option", "correct_choice", "gold")
 """Columns that hold what is right, and next to which `answer` may be what somebody answered (a quiz)."""
 GOLD = ("label", "answer", *MARKED_RIGHT)
@@ -167,6 +170,7 @@ def list_unused(rows: Sequence[RawRow], settled: Settled) -> tuple[str, ...]:
     keys = {
         **_list_keys(rows, [settled.conversation] if settled.conversation else [], list_unread),
         **_list_keys(rows, settled.columns.get("choices", ()), list_unread_keys),
+        **_list_keys(rows, [c for name in ANSWERS for c in settled.columns.get(name, ())], list_unread_parts),
     }
     return (*(name for name in Header(rows, settled.missing).filled if name not in used), *keys)
 

@@ -326,6 +326,22 @@ def test_a_list_without_an_answer_is_refused(value: Any) -> None:
         read([{"question": "Which?", "answer": value}])
 
 
+def test_parts_of_an_answer_that_are_not_read_are_told() -> None:
+    rows = [
+        {"question": "How heavy?", "answer": {"value": 5, "unit": "kg", "aliases": ["five"], "normalized_value": "5"}}
+    ]
+    assert read(rows).understood.unused == ("answer[].unit",)
+    spans = {"question": "q", "context": "by two springs", "answers": {"text": ["two springs"], "answer_start": [3]}}
+    assert read([spans], name="extractive_qa").understood.unused == ()
+
+
+@pytest.mark.parametrize("answer", [{"text": "Paris", "value": 2}, {"text": "Rome", "answer": "B"}])
+def test_an_answer_under_two_names_is_refused(answer: dict[str, Any]) -> None:
+    assert read([{"question": "q", "answer": {"text": "Rome", "answer": "rome"}}]).examples[0].answer == "Rome"
+    with pytest.raises(DatasetError, match="expected one answer, or a list of answers"):
+        read([{"question": "Which?", "answer": answer}])
+
+
 @pytest.mark.parametrize(
     ("cells", "read_as"),
     [
