@@ -17,6 +17,7 @@ from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.python_code import (
     FunctionNode,
+    close_signature,
     complete_program,
     defines,
     does_same,
@@ -214,7 +215,9 @@ def _read_code(reader: RowReader, name: str) -> str:
 
 
 def _write_answer(prompt: str, solution: str, entry_point: str) -> str:
-    """Prompt and body. A solution that has helpers of its own keeps its form, and so does one whose lines cannot be moved."""
+    """Prompt and body. A solution keeps its form if it has helpers, decorators or parameters of its own, or if its lines cannot be
+    moved.
+    """
     program, code = complete_program(prompt, solution, entry_point), extract_code(solution, entry_point)
     body = extract_body(trim_to_code(code), entry_point, prompt) if defines(code, entry_point) else None
     answer = program if body is None else f"{_find_imports(program, prompt)}{prompt.strip()}\n{body}"
@@ -223,6 +226,7 @@ def _write_answer(prompt: str, solution: str, entry_point: str) -> str:
 
 def _find_imports(program: str, prompt: str) -> str:
     """Import lines of the program that are missing from the prompt."""
+    prompt = close_signature(prompt)
     present = {source_of(node, prompt) for node in parse(prompt).body}
     lines = [source_of(n, program) for n in parse(program).body if isinstance(n, ast.Import | ast.ImportFrom)]
     new = [line for line in dict.fromkeys(lines) if line not in present]

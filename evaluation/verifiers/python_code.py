@@ -4,17 +4,17 @@ import ast
 import builtins
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from pada_agent.core.lines import split_lines
 from pada_agent.core.syntax_trees import parse
 
-_OPENING = r"```[ \t]*(?:(?:python3?|py)[ \t]*)?\n"
-_FENCES = (
-    re.compile(rf"{_OPENING}(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL | re.IGNORECASE),
-    re.compile(rf"{_OPENING}(.*?)(?:\n[ \t]*```|```[ \t]*(?=\n|\Z)|\Z)", re.DOTALL | re.IGNORECASE),
-)
-"""Closed on a line of its own; or else behind the last statement, where a docstring may also have a fence."""
+_OPENING = re.compile(r"```[ \t]*(?:(?:python3?|py)[ \t]*)?\n", re.IGNORECASE)
+_CLOSINGS = (re.compile(r"\n[ \t]*```"), re.compile(r"\n[ \t]*```|```[ \t]*(?=\n|\Z)"))
+"""On a line of its own; or else behind the last statement."""
+_MAX_FENCES = 10
+"""Maximum number of fences that are tried as the end of a block, because a docstring may have some of its own."""
 _CODE_LINE = re.compile(r"(?:async\s+def|def|class|import|from|@)\b|@")
 
 MAX_ATTEMPTS = 100
@@ -55,7 +55,7 @@ def complete_program(prompt: str, response: str, entry_point: str) -> str:
     """The program that a response to a function prompt stands for.
 
     A response that defines the function is kept, preceded by the imports and helpers that it lacks: those of the prompt, and
-    those that the response defines in blocks of their own. Anything else is taken as the function's body and appended to the
+    those that the response defines in blocks of their own. Anything else is taken as the function's body and put into the
     prompt.
     """
     code = extract_code(response, entry_point)
@@ -63,7 +63,17 @@ def complete_program(prompt: str, response: str, entry_point: str) -> str:
         code = trim_to_code(code)
         helpers = _find_helpers(response, code, prompt)
         return _put_future_first(f"{extract_preamble(prompt, entry_point, code)}{helpers}{code}\n")
-    return f"{prompt.rstrip()}\n{_fit_body(prompt, code)}\n"
+    head, rest = _split_behind(prompt, entry_point)
+    return f"{head.rstrip()}\n{_fit_body(head, code)}\n{rest}"
+
+
+def _split_behind(prompt: str, entry_point: str) -> tuple[str, str]:
+    """The prompt up to the end of the function, and the helpers behind it."""
+    function = find_function(prompt, entry_point) if parses(prompt) else None
+    if function is None or function is parse(prompt).body[-1] or function.end_lineno is None:
+        return prompt, ""
+    lines = split_lines(prompt)
+    return "\n".join(lines[: function.end_lineno]), "\n".join(lines[function.end_lineno :])
 
 
 def _put_future_first(program: str) -> str:
@@ -78,13 +88,15 @@ def _put_future_first(program: str) -> str:
 
 
 def extract_code(response: str, entry_point: str) -> str:
-    """The last fenced block that defines the function and parses, since a model may correct itself; else the first that
-    defines it, else the first block, else the whole response. A fence may be left open. An indented function is moved to
-    the left margin.
+    """The whole response if it is Python that defines the function; else the last fenced block that is, since a model may
+    correct itself; else the first that defines it, else the first block, else the whole response. A fence may be left open. An
+    indented function is moved to the left margin.
     """
+    if defines(response, entry_point) and parses(response):
+        return response
     complete: dict[int, str] = {}
-    for pattern in _FENCES:
-        found = {match.start(): _move_to_margin(match[1], entry_point) for match in pattern.finditer(response)}
+    for closing in _CLOSINGS:
+        found = dict(_list_blocks(response, closing, entry_point))
         defining = {start: block for start, block in found.items() if defines(block, entry_point)}
         complete = {start: block for start, block in defining.items() if parses(block)} | complete
     if complete:
@@ -92,13 +104,24 @@ def extract_code(response: str, entry_point: str) -> str:
     return [*defining.values(), *found.values(), _move_to_margin(response, entry_point)][0]
 
 
+def _list_blocks(response: str, closing: re.Pattern[str], entry_point: str) -> Iterator[tuple[int, str]]:
+    """Where fenced blocks begin, and what is in them. Each ends at the first fence up to which it is Python, or else at the first."""
+    place = 0
+    while opening := _OPENING.search(response, place):
+        ends = [match.span() for match in islice(closing.finditer(response, opening.end()), _MAX_FENCES)]
+        ends += [(len(response), len(response))] if len(ends) < _MAX_FENCES else []
+        blocks = [(_move_to_margin(response[opening.end() : end], entry_point), after) for end, after in ends]
+        block, place = next((found for found in blocks if parses(found[0])), blocks[0])
+        yield opening.start(), block
+
+
 def _find_helpers(response: str, code: str, prompt: str) -> str:
     """What other blocks of the response define and the program uses, if neither it nor the prompt defines it."""
-    blocks = dict.fromkeys(match[1] for match in _FENCES[0].finditer(response))
+    blocks = dict.fromkeys(block for _, block in _list_blocks(response, _CLOSINGS[0], ""))
     others = [block for block in blocks if block.strip() != code.strip() and parses(block)]
     if not others or not parses(code):
         return ""
-    known = {*dir(builtins), *_list_bound(code), *(_list_bound(prompt) if parses(prompt) else ())}
+    known = {*dir(builtins), *_list_bound(code), *_list_bound(close_signature(prompt))}
     statements = [(node, block) for block in others for node in parse(block).body]
     found: dict[str, ast.stmt] = {}
     waiting: list[ast.AST] = [parse(code)]
@@ -220,11 +243,17 @@ def _indent(code: str, depth: str = "    ") -> str:
 
 def extract_preamble(prompt: str, entry_point: str, code: str) -> str:
     """The prompt's imports and helpers that `code` lacks."""
-    if not parses(prompt) or not parses(code):
+    if not parses(code):
         return ""
+    prompt = close_signature(prompt)
     known = {entry_point} | {_name_of(node, code) for node in parse(code).body}
     lacking = [source_of(node, prompt) for node in parse(prompt).body if _name_of(node, prompt) not in known]
     return "".join(f"{text}\n" for text in lacking)
+
+
+def close_signature(prompt: str) -> str:
+    """The prompt as Python: a signature without a docstring gets an empty body. Empty if that does not make it Python."""
+    return next((code for code in (prompt, f"{prompt.rstrip()}\n    pass\n") if parses(code)), "")
 
 
 def source_of(node: ast.stmt, code: str) -> str:
@@ -254,15 +283,35 @@ def extract_body(code: str, name: str, prompt: str) -> str | None:
 
 
 def does_same(code: str, other: str, name: str) -> bool:
-    """Whether both define the function with the same statements, apart from its docstring."""
-    functions = [find_function(source, name) if parses(source) else None for source in (code, other)]
-    one, two = (_spell(_list_statements(f)) if f else None for f in functions)
-    return one is not None and one == two
+    """Whether `code` defines the function with the same parameters and statements as `other`, apart from docstring and
+    annotations, and with all its decorators.
+    """
+    one, two = (find_function(source, name) if parses(source) else None for source in (code, other))
+    if one is None or two is None or type(one) is not type(two):
+        return False
+    if not all(_spell([node]) in [_spell([own]) for own in one.decorator_list] for node in two.decorator_list):
+        return False
+    return all(_spell(a) == _spell(b) for a, b in zip(_list_parts(one), _list_parts(two), strict=True))
 
 
-def _spell(statements: list[ast.stmt]) -> list[object]:
-    """All that the statements consist of, in order. `ast.dump` fails on deeply nested ones."""
-    nodes = (node for statement in statements for node in ast.walk(statement))
+def _list_parts(function: FunctionNode) -> list[list[ast.AST]]:
+    """Parameters without annotations, defaults, and statements."""
+    taken = function.args
+    named = [
+        *taken.posonlyargs,
+        *taken.args,
+        *filter(None, [taken.vararg]),
+        *taken.kwonlyargs,
+        *filter(None, [taken.kwarg]),
+    ]
+    parameters: list[ast.AST] = [ast.Name(id=argument.arg) for argument in named]
+    defaults = [*taken.defaults, *(value or ast.Constant(value=...) for value in taken.kw_defaults)]
+    return [parameters, [*defaults], [*_list_statements(function)]]
+
+
+def _spell(parts: Sequence[ast.AST]) -> list[object]:
+    """All that these parts consist of, in order. `ast.dump` fails on deeply nested ones."""
+    nodes = (node for part in parts for node in ast.walk(part))
     return [(type(n), [v for _, v in ast.iter_fields(n) if not isinstance(v, ast.AST | list)]) for n in nodes]
 
 

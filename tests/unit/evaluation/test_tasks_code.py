@@ -9,6 +9,7 @@ from pada_agent.core.errors import DatasetError, SandboxError
 from pada_agent.evaluation.sandbox import SandboxResult
 from pada_agent.evaluation.tasks import code
 from pada_agent.evaluation.tasks.registry import make_task
+from pada_agent.evaluation.verifiers.python_code import complete_program, extract_code
 from tests.unit.evaluation.cases import answer, row
 
 CODE = make_task(TaskConfig(name="code"))
@@ -51,6 +52,41 @@ def test_the_function_to_learn_is_python_however_it_is_indented(depth: str, is_w
     found: dict[str, Any] = {}
     exec(example.answer.removeprefix("```python\n").removesuffix("```"), found)
     assert (found["double"](2), found["double"](0), found["double"].__doc__) == (4, 0, "Twice.")
+
+
+DOC = 'def double(x):\n    """Twice.\n\n    ```python\n    double(2)\n    ```\n    """\n'
+
+
+@pytest.mark.parametrize(
+    ("prompt", "solution"),
+    [
+        ("def double(x):\n", "def double(x):\n    return 2 * x\n"),
+        ("def double(x):\n", "    return 2 * x\n"),
+        ("def double(x):\n    # twice\n", "def double(x):\n    return 2 * x\n"),
+        ("from operator import mul\n\ndef double(x):\n", "def double(x):\n    return mul(2, x)\n"),
+        ('def double(x):\n    """Twice."""\n', "def double(n):\n    return 2 * n\n"),
+        ('def double(x):\n    """Twice."""\n', "def double(x, k=2):\n    return k * x\n"),
+        (DOC, "    return 2 * x\n"),
+        (DOC, DOC + "    return 2 * x\n"),
+        ('def double(x):\n    """Twice."""\n\ndef same(x):\n    return x\n', "    return 2 * same(x)\n"),
+    ],
+)
+def test_the_function_to_learn_does_what_the_solution_does(prompt: str, solution: str) -> None:
+    example = CODE.read(row(**{**DOUBLE, "prompt": prompt, "canonical_solution": solution}))
+    for source in (complete_program(prompt, example.answer, "double"), extract_code(example.answer, "double")):
+        found: dict[str, Any] = {}
+        exec(source, found)
+        assert (found["double"](1), found["double"](2)) == (2, 4)
+
+
+def test_the_function_to_learn_keeps_the_decorators_of_its_solution() -> None:
+    solution = "from functools import cache\n\n@cache\ndef double(x):\n    return 2 * x\n"
+    assert "@cache" in CODE.read(row(**{**DOUBLE, "canonical_solution": solution})).answer
+
+
+def test_the_imports_of_a_bare_signature_belong_to_the_program() -> None:
+    program = complete_program("import math\n\ndef f(x):\n", "```python\ndef f(x):\n    return math.floor(x)\n```", "f")
+    assert program.startswith("import math\n")
 
 
 def test_a_text_of_several_lines_in_a_function_to_learn_stays_as_it_is() -> None:
