@@ -25,6 +25,7 @@ from pada_agent.evaluation.verifiers.python_code import (
     extract_code,
     fence,
     find_syntax_error,
+    parses,
     replace_with_stub,
     source_of,
     trim_to_code,
@@ -234,7 +235,8 @@ def _find_imports(program: str, prompt: str) -> str:
 
 
 def _strip_fence(text: str) -> str:
-    return extract_code(text, "") if "```" in text else text.strip("\n")
+    is_fenced = "```" in text and not parses(text)  # a docstring may have a fence
+    return extract_code(text, "") if is_fenced else text.strip("\n")
 
 
 def _find_syntax_problem(draft: Mapping[str, str]) -> DraftProblem | None:

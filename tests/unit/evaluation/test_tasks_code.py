@@ -6,6 +6,7 @@ import pytest
 
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import DatasetError, SandboxError
+from pada_agent.core.records import Example
 from pada_agent.evaluation.sandbox import SandboxResult
 from pada_agent.evaluation.tasks import code
 from pada_agent.evaluation.tasks.registry import make_task
@@ -77,6 +78,17 @@ def test_the_function_to_learn_does_what_the_solution_does(prompt: str, solution
         found: dict[str, Any] = {}
         exec(source, found)
         assert (found["double"](1), found["double"](2)) == (2, 4)
+
+
+def test_a_draft_may_have_a_fence_in_its_docstring() -> None:
+    solution = f"```python\n{DOC}    return 2 * x\n```"
+    draft = {"prompt": DOC, "solution": solution, "tests": DOUBLE["test"]}
+    made = CODE.compose(draft, source=CODE.read(row(**DOUBLE)), given={}, example_id="s")
+    assert isinstance(made, Example)
+    assert (made.reference["prompt"], extract_code(made.answer, "double")) == (
+        DOC.strip("\n"),
+        f"{DOC}    return 2 * x",
+    )
 
 
 def test_the_function_to_learn_keeps_the_decorators_of_its_solution() -> None:
