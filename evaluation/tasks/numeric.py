@@ -156,6 +156,10 @@ class Numeric(Task):
         del rng
         return OpenQuestion(question=whole_question(example))
 
+    def word_answer(self, answer: str, posed: OpenQuestion) -> str | None:
+        """None also for an answer without digits: `twelve` does not say that 12 is wrong."""
+        return super().word_answer(answer, posed) if find_answer(answer).number is not None else None
+
     def gold(self, example: Example) -> str:
         """The right number, in the notation of the rows."""
         return str(example.reference["number"]).replace(".", _mark(example))

@@ -8,6 +8,7 @@ from pada_agent.core.config import TaskConfig
 from pada_agent.evaluation.task import OpenQuestion
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.evaluation.verifiers.solver_answer import choose_marks, declines, pick_option
+from tests.unit.evaluation.cases import row
 
 TOPICS = ("lost card", "fees", "delivery")
 
@@ -160,3 +161,14 @@ def test_an_answer_is_not_taken_for_none(said: str) -> None:
 def test_a_solver_s_letter_is_worded_as_the_option_it_saw(name: str) -> None:
     task = make_task(TaskConfig(name=name, labels=dict.fromkeys(TOPICS, "")))
     assert task.word_answer("B", OpenQuestion(question="Why?", options=TOPICS)) == "fees"
+
+
+@pytest.mark.parametrize(
+    ("said", "agrees", "words"),
+    [("12", True, "12"), ("13 eggs", False, "13 eggs"), ("twelve", False, None), ("2√3", False, None)],
+)
+def test_an_answer_without_a_number_says_nothing_against_a_number(said: str, agrees: bool, words: str | None) -> None:
+    task = make_task(TaskConfig(name="numeric"))
+    example = task.read(row(question="How many eggs?", answer="12"))
+    posed = OpenQuestion(question="How many eggs?")
+    assert (task.agrees(example, said, posed), task.word_answer(said, posed)) == (agrees, words)
