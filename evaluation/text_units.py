@@ -27,7 +27,7 @@ _SPELLINGS = str.maketrans(
         **dict.fromkeys("‘’‚‛′", "'"),
         **dict.fromkeys("“”„‟«»″", '"'),
         **dict.fromkeys("‐‑‒–—−", "-"),
-        **dict.fromkeys(f"{INVISIBLE}\ufe0f", ""),
+        **dict.fromkeys(INVISIBLE, ""),
         **{sign: f"^{power}" for power, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
     }
 )

@@ -19,8 +19,12 @@ MAX_DIGITS = 400
 """Longer numbers keep their scientific notation. Written out, `1e999999999` would fill the memory."""
 
 
-INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad"
-"""Zero-width characters that web pages, PDFs and merged files leave in texts and names."""
+INVISIBLE = (
+    "\u200b\u200c\u200d\u2060\ufeff\u00ad\u180e\u2061\u2062\u2063\u2064"  # joiners, soft hyphens, marks
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # directions
+    "\ufe0e\ufe0f"  # how an emoji looks
+)
+"""Characters that nobody sees, which web pages, PDFs, editors and merged files leave in texts and names."""
 
 _NESTED = re.compile(r"[\[{]\s*(?:['\"\[{]|array\().*[\]}]", re.DOTALL)
 """How lists of texts and objects begin and end. `[1] Smith` and `[MASK]` are texts."""

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from itertools import pairwise
 
+from pada_agent.evaluation.rows.cells import INVISIBLE
 from pada_agent.evaluation.verifiers.number_scales import write_myriads
 
 GROUP_SPACE = "\u00a0"
@@ -24,7 +25,7 @@ _CHARACTERS = str.maketrans(
         **dict.fromkeys("．", "."),
         **dict.fromkeys("＄﹩", "$"),
         **dict.fromkeys("\u202f\u2009\u2007\u2008\u200a\u2006", GROUP_SPACE),
-        **dict.fromkeys("\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u2061\u2062\u2063\u2064\u00ad"),
+        **dict.fromkeys(INVISIBLE),
     }
 )
 _ARABIC_MARKS = re.compile(r"(?<=\d)٫(?=\d)")

@@ -53,7 +53,15 @@ def test_the_whole_rationale_is_trained_on_and_the_number_is_gold() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gold", "response"), [("Paris\u200b", "Paris"), ("Paris", "\ufeffPar\u00adis"), ("👩‍💻", "👩💻")]
+    ("gold", "response"),
+    [
+        ("Paris\u200b", "Paris"),
+        ("Paris", "\ufeffPar\u00adis"),
+        ("👩‍💻", "👩💻"),
+        ("\u202aParis\u202c", "Paris"),
+        ("شارع \u2067الملك\u2069", "شارع الملك"),
+        ("\u2764\ufe0f", "\u2764"),
+    ],
 )
 def test_invisible_characters_do_not_make_an_answer_wrong(gold: str, response: str) -> None:
     exact = make_task(TaskConfig(name="exact_match"))

@@ -26,6 +26,8 @@ def labels_of(labels: Any, *files: list[Any], **settings: Any) -> list[list[str]
     [
         (["no", "yes"], ["yes", "No "], ["yes", "no"]),
         (["no", "yes"], ["yes\u200b", "\ufeffno"], ["yes", "no"]),
+        (["no", "yes"], ["\u202ayes\u202c", "no\u2069"], ["yes", "no"]),
+        (["\u2764\ufe0f", "\u2639"], ["\u2764", "\u2639\ufe0f"], ["\u2764\ufe0f", "\u2639"]),
         (["no", "yes"], [0, 1], ["no", "yes"]),
         (["no", "yes"], ["0", "1"], ["no", "yes"]),
         (["no", "yes"], [True, False], ["yes", "no"]),
