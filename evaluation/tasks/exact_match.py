@@ -30,7 +30,8 @@ from pada_agent.evaluation.verifiers.text import find_same, same_text
 
 
 class ExactMatch(Task):
-    """The student writes the answer. Case, white space and invisible characters do not matter.
+    """The student writes the answer. Case, white space, invisible characters, and whether quotation marks and dashes are printed
+    or typed do not matter.
 
         {"question": "Which country has Tallinn as its capital?", "answer": "Estonia"}
 

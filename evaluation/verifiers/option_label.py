@@ -14,7 +14,6 @@ from pada_agent.evaluation.verifiers.text import (
     narrow,
     normalize_text,
     split_words,
-    write_plainly,
 )
 
 _STATEMENT = r"(?i:\b(?:answer|option|choice)(?:\s+is|\s+would\s+be)?)[\"']?\s*[:=]?\s*(?i:option\s+|choice\s+)?"
@@ -123,7 +122,7 @@ def find_closed_label(response: str, labels: Sequence[str]) -> FoundLabel:
     label (`card` in `lost card`, also if this label is `lost_card`).
     """
     same = find_same(response, labels)
-    named = [same] if same is not None else _find_named(normalize_text(write_plainly(response)), labels)
+    named = [same] if same is not None else _find_named(normalize_text(response), labels)
     if len(named) == 1:
         return FoundLabel(named[0], "")
     return FoundLabel(None, f"ambiguous: names {', '.join(named)}" if named else "no option found")
@@ -139,7 +138,7 @@ def _collapse(text: str) -> str:
 
 def _find_named(text: str, labels: Sequence[str]) -> list[str]:
     by_words = {words: label for label in labels if (words := split_words(label))}
-    by_form = {form: label for label in labels if (form := normalize_text(write_plainly(label)))}
+    by_form = {form: label for label in labels if (form := normalize_text(label))}
     by_form = by_words | by_form if len(by_words) == len(by_form) else by_form
     one = "|".join(map(_as_whole_word, sorted(by_form, key=len, reverse=True)))
     named, end = set(), 0

@@ -37,10 +37,13 @@ _BETWEEN_WORDS = re.compile(r"(?<=[^\W\d_])[\s_-]+(?=[^\W_])|(?<=\d)[\s_-]+(?=[^
 
 
 def normalize_text(text: str) -> str:
-    """NFC and case folded, without invisible characters, with white space collapsed and stripped."""
+    """NFC and case folded, without invisible characters and, unless it is all signs, without typography; with white space
+    collapsed and stripped.
+    """
     if not text.isascii():
         text = unicodedata.normalize("NFC", drop_invisible(text))
         text = unicodedata.normalize("NFC", text.casefold())
+        text = write_plainly(text) if any(map(str.isalnum, text)) else text
     return " ".join(text.casefold().split())
 
 

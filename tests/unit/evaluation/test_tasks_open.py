@@ -71,6 +71,21 @@ def test_invisible_characters_do_not_make_an_answer_wrong(gold: str, response: s
 
 
 @pytest.mark.parametrize(
+    ("gold", "response", "value"),
+    [
+        ("I don\u2019t \u2026", "i don't ...", "correct"),
+        ("1990\u20131991", "1990-1991", "correct"),
+        ("\u00abOui\u00bb", '"oui"', "correct"),
+        ("\u2014", "-", "wrong"),
+        ("\u2019", "'", "wrong"),
+    ],
+)
+def test_printed_and_typed_signs_are_the_same_unless_they_are_all(gold: str, response: str, value: str) -> None:
+    task = make_task(TaskConfig(name="exact_match"))
+    assert answer(task, task.read(row(question="Which?", answer=gold)), response).value == value
+
+
+@pytest.mark.parametrize(
     ("response", "noted"),
     [("Fees.", "fees"), ("**FEES**", "fees"), ("the fees", "the fees"), ("Delivery.", "Delivery."), ("", "")],
 )

@@ -25,6 +25,8 @@ def labels_of(labels: Any, *files: list[Any], **settings: Any) -> list[list[str]
     ("labels", "values", "read_as"),
     [
         (["no", "yes"], ["yes", "No "], ["yes", "no"]),
+        (["can't pay", "18-25"], ["can\u2019t pay", "18\u201325"], ["can't pay", "18-25"]),
+        (["18-25", "18\u201325"], ["18-25", "18\u201325"], ["18-25", "18\u201325"]),
         (["no", "yes"], ["yes\u200b", "\ufeffno"], ["yes", "no"]),
         (["no", "yes"], ["\u202ayes\u202c", "no\u2069"], ["yes", "no"]),
         (["\u2764\ufe0f", "\u2639"], ["\u2764", "\u2639\ufe0f"], ["\u2764\ufe0f", "\u2639"]),
