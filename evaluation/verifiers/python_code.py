@@ -105,20 +105,30 @@ def extract_code(response: str, entry_point: str) -> str:
 
 
 def _list_blocks(response: str, closing: re.Pattern[str], entry_point: str) -> Iterator[tuple[int, str]]:
-    """Where fenced blocks begin, and what is in them. Each ends at the first fence up to which it is Python, or else at the first."""
+    """Where fenced blocks begin, and what is in them. Each ends at the first fence, unless that is in a docstring."""
     place = 0
     while opening := _OPENING.search(response, place):
         ends = [match.span() for match in islice(closing.finditer(response, opening.end()), _MAX_FENCES)]
         ends += [(len(response), len(response))] if len(ends) < _MAX_FENCES else []
-        blocks = [(_move_to_margin(response[opening.end() : end], entry_point), after) for end, after in ends]
-        block, place = next((found for found in blocks if parses(found[0])), blocks[0])
+        end, place = ends[0]
+        block = _move_to_margin(response[opening.end() : end], entry_point)
+        for later, after in ends[1:] if _is_in_docstring(block) else ():
+            longer = _move_to_margin(response[opening.end() : later], entry_point)
+            if parses(longer):
+                block, place = longer, after
+                break
         yield opening.start(), block
+
+
+def _is_in_docstring(code: str) -> bool:
+    """Whether the code may end inside a docstring."""
+    return any(code.count(quotes) % 2 for quotes in ('"""', "'''"))
 
 
 def _find_helpers(response: str, code: str, prompt: str) -> str:
     """What other blocks of the response define and the program uses, if neither it nor the prompt defines it."""
     blocks = dict.fromkeys(block for _, block in _list_blocks(response, _CLOSINGS[0], ""))
-    others = [block for block in blocks if block.strip() != code.strip() and parses(block)]
+    others = [b for b in blocks if b.strip() != code.strip() and parses(b)] if len(blocks) > 1 else []
     if not others or not parses(code):
         return ""
     known = {*dir(builtins), *_list_bound(code), *_list_bound(close_signature(prompt))}
