@@ -59,7 +59,7 @@ def complete_program(prompt: str, response: str, entry_point: str) -> str:
     prompt.
     """
     code = extract_code(response, entry_point)
-    if defines(code, entry_point):
+    if defines(code, entry_point) or _assigns(code, entry_point):
         code = trim_to_code(code)
         helpers = _find_helpers(response, code, prompt)
         return _put_future_first(f"{extract_preamble(prompt, entry_point, code)}{helpers}{code}\n")
@@ -185,6 +185,11 @@ def _move_to_margin(code: str, name: str) -> str:
 
 def defines(code: str, name: str) -> bool:
     return re.search(rf"^(?:async\s+)?def\s+{re.escape(name)}\s*\(", code, re.MULTILINE) is not None
+
+
+def _assigns(code: str, name: str) -> bool:
+    """Whether the code is `name = lambda …`, or assigns another function."""
+    return re.search(rf"^{re.escape(name)}\s*=(?!=)", code, re.MULTILINE) is not None and parses(code)
 
 
 def trim_to_code(code: str) -> str:
@@ -337,4 +342,4 @@ def replace_with_stub(code: str, name: str) -> str:
             lines, first = split_lines(code), node.body[0]
             start = lines[first.lineno - 1].encode()[: first.col_offset].decode()
             return "\n".join([*lines[: first.lineno - 1], f"{start}pass", *lines[node.end_lineno :], ""])
-    return code
+    return f"{code}\n{name} = lambda *_, **__: None\n" if _assigns(code, name) else code

@@ -67,6 +67,7 @@ DOC = 'def double(x):\n    """Twice.\n\n    ```python\n    double(2)\n    ```\n 
         ("from operator import mul\n\ndef double(x):\n", "def double(x):\n    return mul(2, x)\n"),
         ('def double(x):\n    """Twice."""\n', "def double(n):\n    return 2 * n\n"),
         ('def double(x):\n    """Twice."""\n', "def double(x, k=2):\n    return k * x\n"),
+        ('def double(x):\n    """Twice."""\n', "double = lambda x: 2 * x\n"),
         (DOC, "    return 2 * x\n"),
         (DOC, DOC + "    return 2 * x\n"),
         ('def double(x):\n    """Twice."""\n\ndef same(x):\n    return x\n', "    return 2 * same(x)\n"),

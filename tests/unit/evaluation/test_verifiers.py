@@ -178,6 +178,7 @@ def test_programs_of_any_depth_are_read_and_not_a_crash(nested: str) -> None:
         ("def f(x):\n    y = 1\n    return y\nz = 2\n", "def f(x):\n    pass\nz = 2\n"),
         ("def f(x): return 'ä'\n", "def f(x): pass\n"),
         ("def g():\n    return 1\n", "def g():\n    return 1\n"),
+        ("f = abs\n", "f = abs\n\nf = lambda *_, **__: None\n"),
     ],
 )
 def test_a_function_s_body_is_replaced_by_pass(code: str, stub: str) -> None:
