@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from pada_agent.app.estimates.writing import Writing, count_writer_calls
+from pada_agent.app.estimates.writing import Writing, count_solver_calls, count_writer_calls, find_solved_share
 from pada_agent.app.runs.rows_alone import make_task_alone
 from pada_agent.app.text import dollars
 from pada_agent.core.concurrency import MAX_WORKERS
@@ -138,7 +138,8 @@ def offers_choices(config: RunConfig) -> bool:
 def asks_writer(config: RunConfig) -> bool:
     """Whether the first attempt at a row costs a call: not if code makes answer and question, and the writer does not reword it."""
     generation = config.generation
-    return generation.reword or not (generation.vary_answers and find_task_kind(config.task.name).makes_answers)
+    is_made = generation.vary_answers and find_task_kind(config.task.name).makes_answers
+    return generation.reword or find_solved_share(config) > 0 or not is_made
 
 
 def count_folds(config: RunConfig) -> int:
@@ -280,6 +281,12 @@ def _count_calls(
             written.n_calls * (attempts if asks_writer(config) else attempts - 1),
             each + _count_real(config, counts),
             each,
+        )
+        + _usage(
+            config.models.generator,
+            count_solver_calls(config, written.n_rows, most=most),
+            (config.generation.solver_examples + 1) * row,
+            row,
         ),
         "judge": _count_judging(config, written, row_tokens=row, attempts=attempts),
     }

@@ -5,6 +5,7 @@ import math
 from pada_agent.core.config import RunConfig
 from pada_agent.core.recipes import find_recipe
 from pada_agent.core.records import Record
+from pada_agent.evaluation.tasks.registry import find_task_kind
 
 BYTES_RATIO = 4 / 3
 """Tokens that a run reserves for a row in a reply, per token of it in an estimate: it counts 3 bytes for one, not 4."""
@@ -40,6 +41,17 @@ def count_writer_calls(
     n_calls += _count_error_calls(config, n_rows - n_pattern, n_train, size, most=most)
     n_spare = min(math.ceil(n_rows * generation.spare_rows), n_calls * size - n_rows)
     return Writing(n_calls=n_calls, n_rows=n_rows + n_spare)
+
+
+def find_solved_share(config: RunConfig) -> float:
+    """Fraction of the rows whose answers are found by vote (`generation.solved_share`)."""
+    return config.generation.solved_share if find_task_kind(config.task.name).compares_answers else 0
+
+
+def count_solver_calls(config: RunConfig, n_rows: int, *, most: bool) -> int:
+    """Calls in which the writer answers its own questions: all votes, or as many as decide if all of them agree."""
+    votes = config.generation.solver_votes
+    return math.ceil(n_rows * find_solved_share(config)) * (votes if most else votes // 2 + 1)
 
 
 def _count_pattern_calls(config: RunConfig, n_rows: int, n_errors: int, size: int, *, most: bool) -> int:

@@ -36,6 +36,7 @@ BASELINE_SETTINGS = {
     "generation.n_shown_labels": 0,
     "generation.spare_rows": 0,
     "generation.vary_answers": False,
+    "generation.solved_share": 0,
     "generation.balance_labels": False,
 }
 """What the published methods that PaDA-Agent is compared with have in common: one branch, and none of our additions."""
@@ -73,6 +74,7 @@ _PAPER = {
     "generation.max_top_ups": 0,
     "generation.spare_rows": 0,
     "generation.vary_answers": False,
+    "generation.solved_share": 0,
     "generation.pattern_sources": "random",
     "generation.strategy_text": "whole",
     "generation.balance_labels": False,

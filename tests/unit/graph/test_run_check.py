@@ -82,6 +82,12 @@ def test_settings_for_labels_are_idle_without_labels() -> None:
     assert not any(finding.stops for finding in found.findings)
 
 
+def test_a_vote_is_idle_where_answers_cannot_be_compared() -> None:
+    idle = "generation.solved_share does nothing, because answers of the task 'exact_match' cannot be compared by code"
+    assert check(GOOD, generation={"solved_share": 0.5}).warnings == [idle]
+    assert not check(GOOD).warnings
+
+
 def test_values_of_labels_without_labels_end_the_run() -> None:
     found = check(GOOD, task={"name": "exact_match", "label_values": {"0": "no", "1": "yes", "2": "no"}})
     (finding,) = found.findings

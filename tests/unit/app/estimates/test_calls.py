@@ -75,6 +75,23 @@ def test_rows_made_by_code_cost_no_calls_unless_they_are_sent_back(
     assert (n_least, n_most) == ((20, 120) if is_asked else (0, 90))
 
 
+@pytest.mark.parametrize(
+    ("settings", "n_least", "n_most"),
+    [
+        ({}, 20 + 2 * 50 * 2, 120 + 2 * 50 * 3),
+        ({"generation.solved_share": 0.5, "generation.solver_votes": 5}, 20 + 2 * 25 * 3, 120 + 2 * 25 * 5),
+        ({"generation.solver_votes": 1, "generation.reword": False}, 20 + 2 * 50, 120 + 2 * 50),
+        ({"task.name": "exact_match"}, 20, 120),
+    ],
+)
+def test_questions_that_are_written_alone_cost_a_call_for_each_vote(
+    settings: dict[str, Any], n_least: int, n_most: int
+) -> None:
+    changed = {"task.name": "sql", "generation.solved_share": 1, **settings}
+    estimate = estimate_run(apply_settings(CONFIG, changed, origin="test"), COUNTS)
+    assert (estimate.low["generator"].n_calls, estimate.high["generator"].n_calls) == (n_least, n_most)
+
+
 def test_the_students_work() -> None:
     estimate = estimate_run(CONFIG, COUNTS)
     assert estimate.training_sequences == 2 * (3 * 100 + (1 + 2) * 50)
