@@ -1,23 +1,22 @@
 """Turns finished runs into the comparison of methods. Only reads run folders and computes figures."""
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 from pydantic import Field
 
 from pada_agent.app.experiment.grid import Cell, PairEntry, group_cells
+from pada_agent.app.experiment.history import History
+from pada_agent.app.experiment.run_notes import describe_runs_of
+from pada_agent.app.experiment.same_rows import Split, check_same_rows, find_plain, read_answers
 from pada_agent.app.prerequisites import list_unpriced
-from pada_agent.app.results.publish import read_tested, read_validated
-from pada_agent.app.run_folder.layout import MANIFEST, load_summary
-from pada_agent.app.run_folder.versions import tell_different
+from pada_agent.app.run_folder.layout import load_summary
 from pada_agent.core.errors import ArtifactError
-from pada_agent.core.records import Record, Usage, Verdict
+from pada_agent.core.records import Record, ScoredRow, Usage, Verdict
 from pada_agent.core.wording import count
 from pada_agent.evaluation.statistics import MethodTest, Words, adjust_holm, compare_methods, word_difference
 from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, choose_best
 from pada_agent.graph.summary import ModelResult, RunSummary
 
-Split = Literal["test", "validation"]
 Steps = tuple[int | None, ...]
 """Optimizer steps of a model for each seed. None if they were not reported."""
 
@@ -102,6 +101,8 @@ class ExperimentResult(Record):
     pairs: tuple[PairOutcome, ...] = ()
     """In the order of the grid's `compare`."""
     notes: tuple[str, ...] = Field(default_factory=tuple)
+    history: History | None = None
+    """What the tables of the grid have shown so far. None for a part of a grid, and in results of earlier versions."""
 
     @property
     def split(self) -> Split:
@@ -117,12 +118,13 @@ def collect_result(name: str, cells: Sequence[Cell], compare: Sequence[PairEntry
 
     Raises:
         ArtifactError: a run is not finished, or has kept no test answers.
+        ConfigError: the runs of a task were measured on different rows.
     """
     pairs, groups = compare_pairs(compare, cells), group_cells(cells).values()
     measured = [measure_arm(group, n_tests=count_tests(groups)) for group in groups]
     outcomes = correct_for_number(merge_equal(measured))
-    versions = tell_different(cell.folder / MANIFEST for cell in cells)
-    notes = [*describe_limits(outcomes, pairs), *([versions] if versions else [])]
+    split: Split = "test" if cells[0].config.data.test else "validation"
+    notes = [*describe_limits(outcomes, pairs), *describe_runs_of(cells, split)]
     return ExperimentResult(name=name, outcomes=tuple(outcomes), pairs=tuple(pairs), notes=tuple(notes))
 
 
@@ -194,11 +196,6 @@ def find_model(summary: RunSummary, cell: Cell) -> ModelResult:
     return by_name[name]
 
 
-def find_plain(summary: RunSummary) -> ModelResult:
-    """The first fine-tuning of the run."""
-    return next(model for model in summary.models if model.name == FINE_TUNED)
-
-
 def compare_with_plain(
     cells: Sequence[Cell],
     summaries: Sequence[RunSummary],
@@ -207,13 +204,15 @@ def compare_with_plain(
     *,
     n_tests: int = 1,
 ) -> MethodTest:
-    """Compare the arm's models with the first fine-tuning of the same runs."""
-    plain = list(map(find_plain, summaries))
-    return compare_methods(
-        [_read_verdicts(cell, model, split) for cell, model in zip(cells, plain, strict=True)],
-        [_read_verdicts(cell, model, split) for cell, model in zip(cells, models, strict=True)],
-        n_tests=n_tests,
-    )
+    """Compare the arm's models with the first fine-tuning of the same runs.
+
+    Raises:
+        ConfigError: the runs were measured on different rows.
+    """
+    before = _read_all(cells, list(map(find_plain, summaries)), split)
+    after = _read_all(cells, models, split)
+    _check_rows([*zip(cells, before, strict=True), *zip(cells, after, strict=True)], split)
+    return compare_methods(list(map(_list_verdicts, before)), list(map(_list_verdicts, after)), n_tests=n_tests)
 
 
 def compare_pairs(compare: Sequence[PairEntry], cells: Sequence[Cell]) -> list[PairOutcome]:
@@ -221,6 +220,7 @@ def compare_pairs(compare: Sequence[PairEntry], cells: Sequence[Cell]) -> list[P
 
     Raises:
         ArtifactError: a run is not finished, or has kept no test answers.
+        ConfigError: arms were measured on different rows.
     """
     groups = group_cells(cells)
     places = list(dict.fromkeys((task, size) for task, size, _ in groups))
@@ -231,9 +231,7 @@ def compare_pairs(compare: Sequence[PairEntry], cells: Sequence[Cell]) -> list[P
         if (*place, pair.arm) in groups and (*place, pair.against) in groups
     ]
     tests = [
-        compare_methods(
-            _verdicts_of(groups[*place, pair.against]), _verdicts_of(groups[*place, pair.arm]), n_tests=len(wanted)
-        )
+        _compare_arms(groups[*place, pair.against], groups[*place, pair.arm], n_tests=len(wanted))
         for pair, place in wanted
     ]
     adjusted = adjust_holm([test.p_value for test in tests])
@@ -352,18 +350,29 @@ def _word(outcome: ArmOutcome, p_holm: float | None) -> ArmOutcome:
     return outcome.model_copy(update={"p_holm": p_holm, "words": words})
 
 
-def _verdicts_of(cells: Sequence[Cell]) -> list[list[Verdict]]:
-    return [_read_verdicts(cell, find_model(load_summary(cell.folder), cell), "test") for cell in cells]
+def _compare_arms(before: Sequence[Cell], after: Sequence[Cell], *, n_tests: int) -> MethodTest:
+    ours, theirs = (
+        _read_all(cells, [find_model(load_summary(cell.folder), cell) for cell in cells], "test")
+        for cells in (before, after)
+    )
+    _check_rows([*zip(before, ours, strict=True), *zip(after, theirs, strict=True)], "test")
+    return compare_methods(list(map(_list_verdicts, ours)), list(map(_list_verdicts, theirs)), n_tests=n_tests)
 
 
 def _steps_of(cells: Sequence[Cell]) -> Steps:
     return tuple(find_model(load_summary(cell.folder), cell).n_steps for cell in cells)
 
 
-def _read_verdicts(cell: Cell, model: ModelResult, split: Split) -> list[Verdict]:
-    """Verdicts sorted by row id, because every seed puts validation rows in a different order."""
-    read = read_tested if split == "test" else read_validated
-    return sorted((row.verdict for row in read(cell.folder, model)), key=lambda verdict: verdict.example_id)
+def _read_all(cells: Sequence[Cell], models: Sequence[ModelResult], split: Split) -> list[list[ScoredRow]]:
+    return [read_answers(cell.folder, model, split) for cell, model in zip(cells, models, strict=True)]
+
+
+def _list_verdicts(answers: Sequence[ScoredRow]) -> list[Verdict]:
+    return [row.verdict for row in answers]
+
+
+def _check_rows(answers: Sequence[tuple[Cell, Sequence[ScoredRow]]], split: Split) -> None:
+    check_same_rows(((cell.folder, rows) for cell, rows in answers), split)
 
 
 def _span(counts: Sequence[int]) -> str:

@@ -10,6 +10,7 @@ from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.experiment.results import ArmOutcome, ExperimentResult, PairOutcome, are_unequal, list_steps
 from pada_agent.app.text import align_columns, word_cost
 from pada_agent.evaluation.statistics import MethodTest
+from pada_agent.graph.models import UNTOUCHED
 
 HEADER = [
     "task",
@@ -46,7 +47,8 @@ PAIRS_HEADER = [
     "could show",
 ]
 PAIRS_LEGEND = (
-    "Comparisons written down in the grid before it ran, on the same test rows and seeds; the first is the primary one."
+    "Comparisons that the grid declares, on the same test rows and seeds; the first is the primary one. A note names those that were not"
+    " declared beforehand."
     " `verdict`: at 5%, after Holm's correction over these comparisons."
 )
 LEGEND = (
@@ -146,7 +148,8 @@ def _to_row(outcome: ArmOutcome) -> list[str]:
         tested = [f"{100 * t.difference:+.1f}", bounds, f"{t.p_value:.3g}", p_holm, str(o.words)]
         tested.append(_word_smallest(t))
     name = " = ".join((o.arm, *o.also))
-    steps = [_listed([n or 0 for n in o.n_steps]), list_steps(o.n_plain_steps) if o.n_plain_steps else ""]
+    own_steps = tuple(0 if name == UNTOUCHED else n for name, n in zip(o.models, o.n_steps, strict=True))
+    steps = [list_steps(own_steps), list_steps(o.n_plain_steps) if o.n_plain_steps else ""]
     figures = [_listed(o.n_synthetic), *steps, f"{100 * o.mean:.1f}%"]
     figures.append(" ".join(f"{100 * a:.1f}" for a in o.accuracy))
     usd = word_cost(usage.cost_usd, o.unpriced).replace("$", "")

@@ -1,0 +1,83 @@
+"""What a reader of a table should know about the runs and rows behind it. Only reads run folders."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from pada_agent.app.experiment.grid import Cell
+from pada_agent.app.experiment.same_rows import Split, check_same_rows, find_plain, read_answers
+from pada_agent.app.run_folder.layout import MANIFEST, load_summary
+from pada_agent.app.run_folder.versions import tell_different
+from pada_agent.core.records import ScoredRow
+from pada_agent.core.wording import count, list_some
+from pada_agent.evaluation.rows.passages import check_passages
+from pada_agent.graph.summary import RunSummary
+
+N_ALARMS = 5
+"""Maximum number of different alarms that are told; further ones are only counted."""
+
+
+def describe_runs_of(cells: Sequence[Cell], split: Split) -> list[str]:
+    """Notes on training rows that were dropped, on rows about few passages, on alarms, and on different versions.
+
+    Args:
+        split: the rows that the table is about.
+
+    Raises:
+        ArtifactError: a run is not finished, or its answers are missing.
+        ConfigError: the runs of a task were measured on different rows.
+    """
+    runs = {cell.folder: (cell, load_summary(cell.folder)) for cell in cells}
+    tasks: dict[str, list[tuple[Path, RunSummary]]] = {}
+    for folder, (cell, summary) in runs.items():
+        tasks.setdefault(cell.task, []).append((folder, summary))
+    passages = [note for task, of_task in tasks.items() for note in _tell_passages(task, of_task, split)]
+    alarms = tell_alarms((folder.name, summary.alarms) for folder, (_, summary) in runs.items())
+    versions = tell_different(folder / MANIFEST for folder in runs)
+    return [*_tell_dropped(runs.values()), *passages, *alarms, *([versions] if versions else [])]
+
+
+def tell_alarms(alarms: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+    """One line for each different alarm, those of most runs first.
+
+    Args:
+        alarms: name and alarms of each run.
+    """
+    by_text: dict[str, list[str]] = {}
+    for name, texts in alarms:
+        for text in texts:
+            by_text.setdefault(" ".join(text.split()), []).append(name)
+    told = sorted(by_text.items(), key=lambda item: -len(item[1]))
+    lines = [f"Alarm in {list_some(names)}: {text}" for text, names in told[:N_ALARMS]]
+    more = sorted({name for _, names in told[N_ALARMS:] for name in names})
+    n_more = len(told) - N_ALARMS
+    return [
+        *lines,
+        *([f"{count(n_more, 'more alarm')} in {list_some(more)}: see report.html there."] if more else []),
+    ]
+
+
+def tell_passages(place: str, split: Split, answers: Sequence[ScoredRow]) -> list[str]:
+    """That several rows ask about one passage, so that intervals are too narrow. Empty if they do not."""
+    found = check_passages({split: [row.example for row in answers]}, {split: f"{split} rows of {place}"})
+    return [finding.text for finding in found]
+
+
+def _tell_passages(task: str, runs: Sequence[tuple[Path, RunSummary]], split: Split) -> list[str]:
+    answers = ((folder, read_answers(folder, find_plain(summary), split)) for folder, summary in runs)
+    first, ours = next(answers)
+    for folder, theirs in answers:
+        check_same_rows([(first, ours), (folder, theirs)], split)
+    return tell_passages(task, split, ours)
+
+
+def _tell_dropped(runs: Iterable[tuple[Cell, RunSummary]]) -> Iterator[str]:
+    """Sizes of which not all rows were trained on."""
+    trained: dict[tuple[str, int], list[int]] = {}
+    for cell, summary in runs:
+        n_rows = find_plain(summary).n_train_rows - cell.config.n_definitions
+        if cell.size is not None and n_rows < cell.size:
+            trained.setdefault((cell.task, cell.size), []).append(n_rows)
+    for (task, size), n_rows in trained.items():
+        yield (
+            f"{task} ({size} rows): {min(n_rows)} were trained on. The others repeat earlier ones, or are also in validation or test."
+        )
