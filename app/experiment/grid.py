@@ -40,7 +40,7 @@ class Cell(Record):
     measured: Measured
     """Which of the run's models represents the arm."""
     is_oracle: bool
-    """Whether it measures the headroom with real rows."""
+    """Whether it measures the headroom with real rows alone."""
     config: RunConfig
 
     @property
@@ -176,7 +176,7 @@ def _make_cell(
         "seed": seed,
     }
     config = _configure_arm(arm, base, sized, place)
-    is_oracle = config.generation.sources == "held_back"
+    is_oracle = not config.generation.written_share
     return Cell(task=task, size=size, arm=name, seed=seed, measured=method.measured, is_oracle=is_oracle, config=config)
 
 

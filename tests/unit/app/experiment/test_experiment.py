@@ -232,6 +232,8 @@ def test_tests_are_counted_without_the_oracle_and_equal_arms_once(tmp_path: Path
     cells = plan(tmp_path, arms=arms, seeds=[0, 1], sizes=[4, 8])
     assert count_tests(group_cells(cells).values()) == 2 * 3
     assert count_tests(group_cells(plan(tmp_path, arms=["vanilla", "oracle"])).values()) == 1
+    mixed = {"name": "mixed", "like": "pada", "set": {"generation.sources": "held_back"}}
+    assert not any(cell.is_oracle for cell in plan(tmp_path, arms=[mixed])), "an LLM writes half of its rows"
 
 
 def test_arms_with_the_same_runs_are_one_row() -> None:
