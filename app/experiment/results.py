@@ -9,7 +9,8 @@ from pada_agent.app.experiment.history import History
 from pada_agent.app.experiment.run_notes import describe_runs_of
 from pada_agent.app.experiment.same_rows import Split, check_same_rows, find_plain, read_answers
 from pada_agent.app.prerequisites import list_unpriced
-from pada_agent.app.run_folder.layout import load_summary
+from pada_agent.app.report.reading import read_elapsed
+from pada_agent.app.run_folder.layout import EVENTS, load_summary
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Record, ScoredRow, Usage, Verdict
 from pada_agent.core.wording import count
@@ -66,7 +67,7 @@ class ArmOutcome(Record):
     unpriced: tuple[str, ...] = ()
     """Roles that were asked, may cost money and have no price."""
     hours: float = 0.0
-    """Wall time of all stages and seeds, without work that was shared with another arm."""
+    """Time during which the runs of all seeds were running. Work that was shared with another arm counts where it was done."""
 
     @property
     def mean(self) -> float:
@@ -176,7 +177,7 @@ def measure_arm(cells: Sequence[Cell], *, n_tests: int = 1) -> ArmOutcome:
                 {role for cell, s in zip(cells, summaries, strict=True) for role in list_unpriced(cell.config, s.usage)}
             )
         ),
-        hours=sum(sum(s.seconds_by_stage.values()) for s in summaries) / 3600,
+        hours=sum(map(_count_seconds, cells, summaries)) / 3600,
     )
 
 
@@ -373,6 +374,12 @@ def _list_verdicts(answers: Sequence[ScoredRow]) -> list[Verdict]:
 
 def _check_rows(answers: Sequence[tuple[Cell, Sequence[ScoredRow]]], split: Split) -> None:
     check_same_rows(((cell.folder, rows) for cell, rows in answers), split)
+
+
+def _count_seconds(cell: Cell, summary: RunSummary) -> float:
+    """As its report says. Without a record of events, the sum over stages, which count twice where they overlap."""
+    elapsed = read_elapsed(cell.folder / EVENTS)
+    return elapsed.running if elapsed else sum(summary.seconds_by_stage.values())
 
 
 def _span(counts: Sequence[int]) -> str:

@@ -128,6 +128,18 @@ def test_a_table_over_runs_of_different_versions_names_them(tmp_path: Path) -> N
     )
 
 
+def test_hours_are_those_of_the_clock_also_where_stages_overlap(tmp_path: Path) -> None:
+    (cell,) = plan_here(tmp_path)
+    finish(cell)
+    stages = {"data_generation": 3_000.0, "quality_control": 2_400.0}
+    path = cell.folder / "summary.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "seconds_by_stage": stages}))
+    assert measure_arm([cell]).hours == 1.5, "nothing else is known"
+    times = [{"time": f"2026-11-{time}:00.000+00:00"} for time in ("28T23:30", "28T23:50", "29T00:30")]
+    (cell.folder / "events.jsonl").write_text("".join(json.dumps(time) + "\n" for time in times))
+    assert measure_arm([cell]).hours == 1
+
+
 def test_runs_side_by_side_tell_of_alarms(tmp_path: Path) -> None:
     folders = [save_run(tmp_path / "a"), save_run(tmp_path / "b")]
     path = folders[1] / "summary.json"

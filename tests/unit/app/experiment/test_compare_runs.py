@@ -64,6 +64,7 @@ def test_runs_that_were_scored_differently_are_not_compared(
     ("ours", "theirs"),
     [
         ({}, {"lora": {"rank": 4}, "data": {"test": "elsewhere.jsonl"}, "seed": 3}),
+        ({"task": {"labels": {"a": "", "b": ""}}}, {"task": {"labels": {"a": "the first", "b": "the last"}}}),
         ({}, {"task": {"name": "judge", "description": "Customers ask.", "turns": "all", "columns": {"question": "q"}}}),
         ({"models": {"judge": {"model": "openai:x"}}}, {"models": {"judge": {"model": "openai:x", "max_concurrency": 1}}}),
         *[
