@@ -77,7 +77,7 @@ def _tell_dropped(runs: Iterable[tuple[Cell, RunSummary]]) -> Iterator[str]:
         n_rows = find_plain(summary).n_train_rows - cell.config.n_definitions
         if cell.size is not None and n_rows < cell.size:
             trained.setdefault((cell.task, cell.size), []).append(n_rows)
-    for (task, size), n_rows in trained.items():
+    for (task, size), counts in trained.items():
         yield (
-            f"{task} ({size} rows): {min(n_rows)} were trained on. The others repeat earlier ones, or are also in validation or test."
+            f"{task} ({size} rows): {min(counts)} were trained on. The others repeat earlier ones, or are also in validation or test."
         )
