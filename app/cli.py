@@ -178,11 +178,12 @@ def evaluate(
     from pada_agent.app.results.hub import find_adapter
     from pada_agent.app.results.model_export import doubt_base
     from pada_agent.app.runs import evaluate_model
+    from pada_agent.app.runs.adapter_prompts import doubt_prompts
 
     chosen = _load(config, overrides)
     folder = find_adapter(adapter) if adapter is not None else None
     if folder:
-        doubts = doubt_base(folder, chosen.student.model), evaluate_model.doubt_prompts(folder, chosen)
+        doubts = doubt_base(folder, chosen.student.model), doubt_prompts(folder, chosen)
         for doubt in filter(None, doubts):
             echo_error(doubt)
     with open_screen() as display:

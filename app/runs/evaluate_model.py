@@ -8,12 +8,11 @@ from pada_agent.app import wiring
 from pada_agent.app.adapters.compute.local_compute import identify_model
 from pada_agent.app.adapters.storage.slices import split_slice
 from pada_agent.app.results.model_export import read_base
-from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.events import OnEvent, RunEvent
 from pada_agent.app.runs.driver import ignore
 from pada_agent.app.text import interval, percent
 from pada_agent.core.config import RunConfig
-from pada_agent.core.errors import ArtifactError, ConfigError, PadaError
+from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.hub_names import PinnedName, is_commit, split_commit
 from pada_agent.core.jobs import PREDICTIONS
 from pada_agent.core.records import Metrics, Prediction
@@ -30,13 +29,6 @@ from pada_agent.graph.run_check import check_task_settings
 from pada_agent.graph.storing import put_rows, read_output
 
 Split = Literal["validation", "test"]
-N_ABOVE = 3
-"""Number of folders in which a run's folder is looked for, upward from its adapter: `best/` is one below it, `iterations/1/adapter` three."""
-SHOWN_BY_STUDENT = (
-    *("system", "chat_template", "template_arguments", "control_tokens_in_rows", "thoughts"),
-    "load_in",
-)
-SHOWN_BY_TASK = ("name", "answers", "instruction", "no_answer", "sample_values", "show_tables")
 
 
 def evaluate_model(
@@ -99,32 +91,6 @@ def _check_commit(student: str, base: PinnedName | None) -> None:
             f"student.revision: is {found.commit}, but the adapter was trained on {base.commit} of {base.name}. Set it to that one,"
             " or remove it."
         )
-
-
-def doubt_prompts(adapter: Path, config: RunConfig) -> str:
-    """A warning that the run which trained the adapter showed its student rows in another form. Empty if it did not, or if the adapter is no
-    longer in a run's folder."""
-    found = next((f for f in adapter.absolute().parents[:N_ABOVE] if layout.is_finished(f)), None)
-    try:
-        trained = layout.load_run_config(found) if found else config
-    except PadaError:  # nothing is known, then
-        return ""
-    shown, learned = _list_shown(config), _list_shown(trained)
-    differ = [key for key in shown if shown[key] != learned[key]]
-    if not differ:
-        return ""
-    return (
-        f"Warning: {adapter} was trained with {', '.join(differ)} of another value than in these settings, so it sees its rows in a form that it"
-        f" was not trained on. The settings of its run are in {found}/{layout.CONFIG}."
-    )
-
-
-def _list_shown(config: RunConfig) -> dict[str, object]:
-    """The settings that decide the form in which the student sees a row, and how its weights are kept."""
-    student, task = config.student.model_dump(), config.task.model_dump()
-    shown = {f"student.{name}": student[name] for name in SHOWN_BY_STUDENT}
-    shown |= {f"task.{name}": task[name] for name in SHOWN_BY_TASK}
-    return shown | {"task.labels": list(config.task.labels)}
 
 
 def describe_metrics(metrics: Metrics, *, split: Split) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
-from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.events import RunEvent
 from pada_agent.app.runs import evaluate_model
 from pada_agent.core.config import RunConfig
@@ -239,33 +238,6 @@ def measure_adapter(folder: Path, config: RunConfig, *, base: str, revision: str
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base, "revision": revision}))
     return evaluate_model.evaluate_model(config, adapter=adapter, split="validation", on_event=lambda _: None)
-
-
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({}, ""),
-        ({"task": {"description": "Customers ask.", "labels": {"yes": "agrees"}}, "seed": 3}, ""),
-        ({"student": {"system": "Be brief."}}, "student.system"),
-        ({"task": {"labels": ["yes", "no"], "instruction": "Yes or no?"}}, "task.instruction, task.labels"),
-    ],
-)
-def test_an_adapter_that_was_trained_with_other_prompts_is_told(
-    changes: dict[str, Any], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = parse_config({"task": {"labels": ["yes"]}}, origin="test")
-    chosen = parse_config({"task": {"labels": ["yes"]}, **changes}, origin="test")
-    adapter = tmp_path / "runs" / "r" / "best"
-    adapter.mkdir(parents=True)
-    assert not evaluate_model.doubt_prompts(adapter, chosen), "nothing is known of what is in no run's folder"
-    (adapter.parent / "config.yaml").write_text(layout.dump_config(run))
-    (adapter.parent / "summary.json").write_text("{}")
-    monkeypatch.chdir(adapter.parent)
-    for given in (adapter, Path("best"), Path("iterations/1/adapter")):
-        told = evaluate_model.doubt_prompts(given, chosen)
-        assert told.startswith(f"Warning: {given} was trained with {named} of another value") if named else not told
-    (adapter.parent / "config.yaml").write_text("[")
-    assert not evaluate_model.doubt_prompts(adapter, chosen)
 
 
 def test_only_a_judge_task_needs_an_llm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
