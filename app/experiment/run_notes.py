@@ -71,11 +71,11 @@ def _tell_passages(task: str, runs: Sequence[tuple[Path, RunSummary]], split: Sp
 
 
 def _tell_dropped(runs: Iterable[tuple[Cell, RunSummary]]) -> Iterator[str]:
-    """Sizes of which not all rows were trained on."""
+    """Sizes of which not all rows were trained on. Nothing where definitions count as rows, too."""
     trained: dict[tuple[str, int], list[int]] = {}
     for cell, summary in runs:
-        n_rows = find_plain(summary).n_train_rows - cell.config.n_definitions
-        if cell.size is not None and n_rows < cell.size:
+        n_rows = find_plain(summary).n_train_rows
+        if cell.size is not None and n_rows < cell.size and not cell.config.n_definitions:
             trained.setdefault((cell.task, cell.size), []).append(n_rows)
     for (task, size), counts in trained.items():
         yield (

@@ -18,8 +18,8 @@ SHOWN_BY_TASK = ("name", "answers", "instruction", "no_answer", "sample_values",
 def doubt_prompts(adapter: Path, config: RunConfig) -> str:
     """A warning that the run which trained the adapter showed its student rows in another form. Empty if it did not, or if the adapter is no
     longer in a run's folder."""
-    found = next((f for f in adapter.absolute().parents[:N_ABOVE] if layout.is_finished(f)), None)
     try:
+        found = next((f for f in adapter.absolute().parents[:N_ABOVE] if layout.is_finished(f)), None)
         trained = layout.load_run_config(found) if found else config
     except PadaError:  # nothing is known, then
         return ""
