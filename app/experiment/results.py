@@ -160,7 +160,7 @@ def measure_arm(cells: Sequence[Cell], *, n_tests: int = 1) -> ArmOutcome:
         n_synthetic=tuple(model.n_synthetic for model in models),
         n_joined=tuple(s.rows.accepted for s in summaries),
         n_requested=tuple(s.rows.requested for s in summaries),
-        n_steps=tuple(model.n_steps for model in models),
+        n_steps=tuple(map(count_steps, models)),
         n_plain_steps=tuple(find_plain(s).n_steps for s in summaries) if augmented else (),
         is_chosen=augmented and any(sum(bool(model.iteration) for model in s.models) > 1 for s in summaries),
         accuracy=tuple(metrics.accuracy if metrics else 0.0 for metrics in measured),
@@ -195,6 +195,11 @@ def find_model(summary: RunSummary, cell: Cell) -> ModelResult:
     if by_name[name].test is None and cell.config.data.test:
         raise ArtifactError(f"{cell.folder}: '{name}' was not measured on test. Delete the folder and run it again.")
     return by_name[name]
+
+
+def count_steps(model: ModelResult) -> int | None:
+    """The model's optimizer steps. None if they were not reported."""
+    return 0 if model.iteration is None else model.n_steps
 
 
 def compare_with_plain(
@@ -361,7 +366,7 @@ def _compare_arms(before: Sequence[Cell], after: Sequence[Cell], *, n_tests: int
 
 
 def _steps_of(cells: Sequence[Cell]) -> Steps:
-    return tuple(find_model(load_summary(cell.folder), cell).n_steps for cell in cells)
+    return tuple(count_steps(find_model(load_summary(cell.folder), cell)) for cell in cells)
 
 
 def _read_all(cells: Sequence[Cell], models: Sequence[ModelResult], split: Split) -> list[list[ScoredRow]]:

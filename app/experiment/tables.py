@@ -10,7 +10,6 @@ from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.experiment.results import ArmOutcome, ExperimentResult, PairOutcome, are_unequal, list_steps
 from pada_agent.app.text import align_columns, word_cost
 from pada_agent.evaluation.statistics import MethodTest
-from pada_agent.graph.models import UNTOUCHED
 
 HEADER = [
     "task",
@@ -148,8 +147,7 @@ def _to_row(outcome: ArmOutcome) -> list[str]:
         tested = [f"{100 * t.difference:+.1f}", bounds, f"{t.p_value:.3g}", p_holm, str(o.words)]
         tested.append(_word_smallest(t))
     name = " = ".join((o.arm, *o.also))
-    own_steps = tuple(0 if name == UNTOUCHED else n for name, n in zip(o.models, o.n_steps, strict=True))
-    steps = [list_steps(own_steps), list_steps(o.n_plain_steps) if o.n_plain_steps else ""]
+    steps = [list_steps(o.n_steps), list_steps(o.n_plain_steps) if o.n_plain_steps else ""]
     figures = [_listed(o.n_synthetic), *steps, f"{100 * o.mean:.1f}%"]
     figures.append(" ".join(f"{100 * a:.1f}" for a in o.accuracy))
     usd = word_cost(usage.cost_usd, o.unpriced).replace("$", "")

@@ -1,5 +1,6 @@
 """What a table says about the runs and rows behind it, and which runs it refuses to compare."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from pada_agent.app.experiment.compare_runs import compare_runs, describe_runs
 from pada_agent.app.experiment.grid import Cell, PairEntry
 from pada_agent.app.experiment.results import collect_result, measure_arm
 from pada_agent.app.experiment.run_notes import tell_alarms
+from pada_agent.app.experiment.tables import pairs_to_csv
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Example, Metrics, Prediction, ScoredRow, Verdict
 from tests.unit.app.experiment.test_compare_runs import save_run
@@ -37,10 +39,17 @@ def save_answers(path: Path, *, answer: str = "so", passages: int = 0, prefix: s
     path.write_text("".join(row.model_dump_json() + "\n" for row in rows))
 
 
-def finish(cell: Cell, *, n_train: int = 120, alarms: tuple[str, ...] = (), **rows: Any) -> None:
+def finish(
+    cell: Cell, *, n_train: int = 120, n_steps: int | None = None, alarms: tuple[str, ...] = (), **rows: Any
+) -> None:
     """Give the cell a finished run."""
     metrics = Metrics(n=N_ROWS, n_correct=15, accuracy=0.5, low=0.3, high=0.7)
-    models = tuple(m.model_copy(update={"test": metrics, "n_train_rows": n_train}) for m in make_summary().models)
+    models = tuple(
+        m.model_copy(
+            update={"test": metrics, "n_train_rows": n_train, "n_steps": None if m.iteration is None else n_steps}
+        )
+        for m in make_summary().models
+    )
     summary = make_summary(models=models, usage={}, alarms=alarms)
     cell.folder.mkdir(parents=True, exist_ok=True)
     (cell.folder / "summary.json").write_text(summary.model_dump_json())
@@ -126,6 +135,17 @@ def test_a_table_over_runs_of_different_versions_names_them(tmp_path: Path) -> N
     assert (
         "(pada-agent 0.1.0, commit 0123456789ab and 0.1.0, commit fedcba987654)" in collect_result("x", cells).notes[-1]
     )
+
+
+def test_the_untouched_student_took_no_steps(tmp_path: Path) -> None:
+    untouched, vanilla = plan_here(tmp_path, arms=["untouched", "vanilla"], set={"lora.n_steps": 9})
+    assert untouched.folder == vanilla.folder
+    finish(vanilla, n_steps=9)
+    save_answers(vanilla.folder / "iterations" / "untouched" / "predictions" / "test.jsonl")
+    result = collect_result("g", [untouched, vanilla], [PairEntry(arm="vanilla", against="untouched")])
+    assert [o.n_steps for o in result.outcomes] == [(0,), (9,)]
+    (row,) = csv.DictReader(pairs_to_csv(result).splitlines())
+    assert row["steps"] == "9 against 0"
 
 
 def test_hours_are_those_of_the_clock_also_where_stages_overlap(tmp_path: Path) -> None:

@@ -355,7 +355,7 @@ def test_arms_that_trained_for_other_steps_are_marked_in_every_form() -> None:
 def test_steps_that_were_not_reported_are_not_called_unequal() -> None:
     unknown = outcome("pada", make_test(0, 1), n_steps=(None, 9, 9), n_plain_steps=(9, 9, 9))
     assert not describe_limits([unknown], [pair()])
-    untouched = outcome("untouched", models=("untouched",) * 3, n_steps=(None,) * 3)
+    untouched = outcome("untouched", models=("untouched",) * 3, n_steps=(0,) * 3)
     table = csv.DictReader(to_csv(ExperimentResult(name="g", outcomes=(untouched, unknown))).splitlines())
     assert [row["steps"] for row in table] == ["0", "? 9 9"]
 
