@@ -6,16 +6,15 @@ from pydantic import Field
 
 from pada_agent.app.experiment.grid import Cell, PairEntry, group_cells
 from pada_agent.app.experiment.history import History
+from pada_agent.app.experiment.measured import count_steps, find_model, find_plain
 from pada_agent.app.experiment.run_notes import describe_runs_of
-from pada_agent.app.experiment.same_rows import Split, check_same_rows, find_plain, read_answers
+from pada_agent.app.experiment.same_rows import Split, check_same_rows, read_answers
 from pada_agent.app.prerequisites import list_unpriced
 from pada_agent.app.report.reading import read_elapsed
 from pada_agent.app.run_folder.layout import EVENTS, load_summary
-from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Record, ScoredRow, Usage, Verdict
 from pada_agent.core.wording import count
 from pada_agent.evaluation.statistics import MethodTest, Words, adjust_holm, compare_methods, word_difference
-from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, choose_best
 from pada_agent.graph.summary import ModelResult, RunSummary
 
 Steps = tuple[int | None, ...]
@@ -179,27 +178,6 @@ def measure_arm(cells: Sequence[Cell], *, n_tests: int = 1) -> ArmOutcome:
         ),
         hours=sum(map(_count_seconds, cells, summaries)) / 3600,
     )
-
-
-def find_model(summary: RunSummary, cell: Cell) -> ModelResult:
-    """The run's model that represents the arm. For an augmenting arm, the best round by the selection part.
-
-    Raises:
-        ArtifactError: it was not measured on test.
-    """
-    by_name = {arm.name: arm for arm in summary.models}
-    rounds = [model for model in summary.models if model.iteration]
-    name = UNTOUCHED if cell.measured == "untouched" else FINE_TUNED
-    if cell.measured == "augmented" and rounds:
-        name = choose_best(rounds).name
-    if by_name[name].test is None and cell.config.data.test:
-        raise ArtifactError(f"{cell.folder}: '{name}' was not measured on test. Delete the folder and run it again.")
-    return by_name[name]
-
-
-def count_steps(model: ModelResult) -> int | None:
-    """The model's optimizer steps. None if they were not reported."""
-    return 0 if model.iteration is None else model.n_steps
 
 
 def compare_with_plain(

@@ -1,10 +1,11 @@
 """What a reader of a table should know about the runs and rows behind it. Only reads run folders."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pada_agent.app.experiment.grid import Cell
-from pada_agent.app.experiment.same_rows import Split, check_same_rows, find_plain, read_answers
+from pada_agent.app.experiment.grid import Cell, group_cells
+from pada_agent.app.experiment.measured import find_model, find_plain
+from pada_agent.app.experiment.same_rows import Split, check_same_rows, read_answers
 from pada_agent.app.run_folder.layout import MANIFEST, load_summary
 from pada_agent.app.run_folder.versions import tell_different
 from pada_agent.core.records import ScoredRow
@@ -17,7 +18,7 @@ N_ALARMS = 5
 
 
 def describe_runs_of(cells: Sequence[Cell], split: Split) -> list[str]:
-    """Notes on training rows that were dropped, on rows about few passages, on alarms, and on different versions.
+    """Notes on arms that came to the same, on training rows that were dropped, on rows about few passages, on alarms, and on different versions.
 
     Args:
         split: the rows that the table is about.
@@ -33,7 +34,13 @@ def describe_runs_of(cells: Sequence[Cell], split: Split) -> list[str]:
     passages = [note for task, of_task in tasks.items() for note in _tell_passages(task, of_task, split)]
     alarms = tell_alarms((folder.name, summary.alarms) for folder, (_, summary) in runs.items())
     versions = tell_different(folder / MANIFEST for folder in runs)
-    return [*_tell_dropped(runs.values()), *passages, *alarms, *([versions] if versions else [])]
+    return [
+        *_tell_alike(cells, runs),
+        *_tell_dropped(runs.values()),
+        *passages,
+        *alarms,
+        *([versions] if versions else []),
+    ]
 
 
 def tell_alarms(alarms: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
@@ -68,6 +75,20 @@ def _tell_passages(task: str, runs: Sequence[tuple[Path, RunSummary]], split: Sp
     for folder, theirs in answers:
         check_same_rows([(first, ours), (folder, theirs)], split)
     return tell_passages(task, split, ours)
+
+
+def _tell_alike(cells: Sequence[Cell], runs: Mapping[Path, tuple[Cell, RunSummary]]) -> Iterator[str]:
+    """Arms with different settings whose adapters are the same, because the same rows joined."""
+    alike: dict[tuple[str, int | None, tuple[str | None, ...]], dict[tuple[Path, ...], str]] = {}
+    for (task, size, arm), group in group_cells(cells).items():
+        models = [find_model(runs[cell.folder][1], cell) for cell in group]
+        if all(model.iteration for model in models):
+            of_adapters = alike.setdefault((task, size, tuple(model.adapter for model in models)), {})
+            of_adapters.setdefault(tuple(cell.folder for cell in group), arm)
+    for (task, size, _), arms in alike.items():
+        if len(arms) > 1:
+            place = f"{task} ({size} rows)" if size else task
+            yield f"On {place}, {list_some([*arms.values()])} trained the same adapters: what differs in their settings changed nothing."
 
 
 def _tell_dropped(runs: Iterable[tuple[Cell, RunSummary]]) -> Iterator[str]:

@@ -7,15 +7,9 @@ from typing import Literal
 from pada_agent.app.results.publish import read_tested, read_validated
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Example, ScoredRow
-from pada_agent.graph.models import FINE_TUNED
-from pada_agent.graph.summary import ModelResult, RunSummary
+from pada_agent.graph.summary import ModelResult
 
 Split = Literal["test", "validation"]
-
-
-def find_plain(summary: RunSummary) -> ModelResult:
-    """The first fine-tuning of the run."""
-    return next(model for model in summary.models if model.name == FINE_TUNED)
 
 
 def read_answers(folder: Path, model: ModelResult, split: Split) -> list[ScoredRow]:

@@ -137,6 +137,18 @@ def test_a_table_over_runs_of_different_versions_names_them(tmp_path: Path) -> N
     )
 
 
+def test_arms_that_trained_the_same_adapters_are_told(tmp_path: Path) -> None:
+    """An ablation of a part that had nothing to do says nothing about that part."""
+    cells = plan_here(tmp_path, arms=["vanilla", "pada", "pada_no_variations"], seeds=[0, 1])
+    for cell in cells:
+        finish(cell)
+    told = "On toy, pada, pada_no_variations trained the same adapters: what differs in their settings changed nothing."
+    assert told in collect_result("g", cells).notes
+    path = cells[-1].folder / "summary.json"
+    path.write_text(path.read_text().replace("objects/fine-tune-1", "objects/fine-tune-2"))
+    assert not [note for note in collect_result("g", cells).notes if "adapters: what" in note]
+
+
 def test_the_untouched_student_took_no_steps(tmp_path: Path) -> None:
     untouched, vanilla = plan_here(tmp_path, arms=["untouched", "vanilla"], set={"lora.n_steps": 9})
     assert untouched.folder == vanilla.folder
