@@ -59,7 +59,7 @@ def compare_runs(folders: Sequence[Path]) -> RunsCompared:
     notes = [
         tell_different(folder / MANIFEST for folder in folders),
         *map(_tell_unscored, runs),
-        *tell_passages(str(folders[0]), "test", tested[0]),
+        *tell_passages(str(folders[0]), "test", [row.example for row in tested[0]]),
         *tell_alarms((str(folder), summary.alarms) for folder, summary in zip(folders, summaries, strict=True)),
     ]
     return RunsCompared(

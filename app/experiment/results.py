@@ -8,11 +8,11 @@ from pada_agent.app.experiment.grid import Cell, PairEntry, group_cells
 from pada_agent.app.experiment.history import History
 from pada_agent.app.experiment.measured import count_steps, find_model, find_plain
 from pada_agent.app.experiment.run_notes import describe_runs_of
-from pada_agent.app.experiment.same_rows import Split, check_same_rows, read_answers
+from pada_agent.app.experiment.same_rows import Split, read_same_rows
 from pada_agent.app.prerequisites import list_unpriced
 from pada_agent.app.report.reading import read_elapsed
 from pada_agent.app.run_folder.layout import EVENTS, load_summary
-from pada_agent.core.records import Record, ScoredRow, Usage, Verdict
+from pada_agent.core.records import Record, Usage
 from pada_agent.core.wording import count
 from pada_agent.evaluation.statistics import MethodTest, Words, adjust_holm, compare_methods, word_difference
 from pada_agent.graph.summary import ModelResult, RunSummary
@@ -193,10 +193,7 @@ def compare_with_plain(
     Raises:
         ConfigError: the runs were measured on different rows.
     """
-    before = _read_all(cells, list(map(find_plain, summaries)), split)
-    after = _read_all(cells, models, split)
-    _check_rows([*zip(cells, before, strict=True), *zip(cells, after, strict=True)], split)
-    return compare_methods(list(map(_list_verdicts, before)), list(map(_list_verdicts, after)), n_tests=n_tests)
+    return _compare(cells, list(map(find_plain, summaries)), cells, models, split, n_tests=n_tests)
 
 
 def compare_pairs(compare: Sequence[PairEntry], cells: Sequence[Cell]) -> list[PairOutcome]:
@@ -335,28 +332,27 @@ def _word(outcome: ArmOutcome, p_holm: float | None) -> ArmOutcome:
 
 
 def _compare_arms(before: Sequence[Cell], after: Sequence[Cell], *, n_tests: int) -> MethodTest:
-    ours, theirs = (
-        _read_all(cells, [find_model(load_summary(cell.folder), cell) for cell in cells], "test")
-        for cells in (before, after)
-    )
-    _check_rows([*zip(before, ours, strict=True), *zip(after, theirs, strict=True)], "test")
-    return compare_methods(list(map(_list_verdicts, ours)), list(map(_list_verdicts, theirs)), n_tests=n_tests)
+    ours, theirs = ([find_model(load_summary(cell.folder), cell) for cell in cells] for cells in (before, after))
+    return _compare(before, ours, after, theirs, "test", n_tests=n_tests)
+
+
+def _compare(
+    before: Sequence[Cell],
+    ours: Sequence[ModelResult],
+    after: Sequence[Cell],
+    theirs: Sequence[ModelResult],
+    split: Split,
+    *,
+    n_tests: int,
+) -> MethodTest:
+    """Compare models of the runs `after` with models of the runs `before`, in the order of the seeds."""
+    models = [(cell.folder, model) for cell, model in zip([*before, *after], [*ours, *theirs], strict=True)]
+    verdicts = read_same_rows(models, split).verdicts
+    return compare_methods(verdicts[: len(before)], verdicts[len(before) :], n_tests=n_tests)
 
 
 def _steps_of(cells: Sequence[Cell]) -> Steps:
     return tuple(count_steps(find_model(load_summary(cell.folder), cell)) for cell in cells)
-
-
-def _read_all(cells: Sequence[Cell], models: Sequence[ModelResult], split: Split) -> list[list[ScoredRow]]:
-    return [read_answers(cell.folder, model, split) for cell, model in zip(cells, models, strict=True)]
-
-
-def _list_verdicts(answers: Sequence[ScoredRow]) -> list[Verdict]:
-    return [row.verdict for row in answers]
-
-
-def _check_rows(answers: Sequence[tuple[Cell, Sequence[ScoredRow]]], split: Split) -> None:
-    check_same_rows(((cell.folder, rows) for cell, rows in answers), split)
 
 
 def _count_seconds(cell: Cell, summary: RunSummary) -> float:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from pada_agent.app.experiment.grid import Cell, group_cells
 from pada_agent.app.experiment.measured import find_model, find_plain
-from pada_agent.app.experiment.same_rows import Split, check_same_rows, read_answers
+from pada_agent.app.experiment.same_rows import Split, read_same_rows
 from pada_agent.app.run_folder.layout import MANIFEST, load_summary
 from pada_agent.app.run_folder.versions import tell_different
-from pada_agent.core.records import ScoredRow
+from pada_agent.core.records import Example
 from pada_agent.core.wording import count, list_some
 from pada_agent.evaluation.rows.passages import check_passages
 from pada_agent.graph.summary import RunSummary
@@ -63,18 +63,15 @@ def tell_alarms(alarms: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
     ]
 
 
-def tell_passages(place: str, split: Split, answers: Sequence[ScoredRow]) -> list[str]:
+def tell_passages(place: str, split: Split, rows: Sequence[Example]) -> list[str]:
     """That several rows ask about one passage, so that intervals are too narrow. Empty if they do not."""
-    found = check_passages({split: [row.example for row in answers]}, {split: f"{split} rows of {place}"})
+    found = check_passages({split: rows}, {split: f"{split} rows of {place}"})
     return [finding.text for finding in found]
 
 
 def _tell_passages(task: str, runs: Sequence[tuple[Path, RunSummary]], split: Split) -> list[str]:
-    answers = ((folder, read_answers(folder, find_plain(summary), split)) for folder, summary in runs)
-    first, ours = next(answers)
-    for folder, theirs in answers:
-        check_same_rows([(first, ours), (folder, theirs)], split)
-    return tell_passages(task, split, ours)
+    rows = read_same_rows(((folder, find_plain(summary)) for folder, summary in runs), split).examples
+    return tell_passages(task, split, rows)
 
 
 def _tell_alike(cells: Sequence[Cell], runs: Mapping[Path, tuple[Cell, RunSummary]]) -> Iterator[str]:

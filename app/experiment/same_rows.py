@@ -1,50 +1,53 @@
 """Reads the answers that are compared, and checks that they are to the same rows: a data set may have changed between two runs, or how it is read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pada_agent.app.results.publish import read_tested, read_validated
 from pada_agent.core.errors import ConfigError
-from pada_agent.core.records import Example, ScoredRow
+from pada_agent.core.records import Example, Verdict
 from pada_agent.graph.summary import ModelResult
 
 Split = Literal["test", "validation"]
 
 
-def read_answers(folder: Path, model: ModelResult, split: Split) -> list[ScoredRow]:
-    """A model's answers with their verdicts, sorted by row id, because every seed puts validation rows in a different order.
+class SameRows(NamedTuple):
+    """What several models answered to the same rows, sorted by row id, because every seed puts validation rows in a different order."""
 
-    Raises:
-        ArtifactError: they are missing or damaged.
-    """
-    read = read_tested if split == "test" else read_validated
-    return sorted(read(folder, model), key=lambda row: row.verdict.example_id)
+    examples: list[Example]
+    verdicts: list[list[Verdict]]
+    """For each model."""
 
 
-def check_same_rows(answers: Iterable[tuple[Path, Sequence[ScoredRow]]], split: Split) -> None:
-    """Check that all of these are answers to the same rows, with the same right answers.
+def read_same_rows(models: Iterable[tuple[Path, ModelResult]], split: Split) -> SameRows:
+    """Read the models' answers, of which only one at a time is held in memory.
 
     Args:
-        answers: run folder and sorted answers.
+        models: each with its run's folder.
 
     Raises:
-        ConfigError: they are not. The message names two runs and the first row that differs.
+        ArtifactError: answers are missing or damaged.
+        ConfigError: they are to different rows. The message names two runs and the first row that differs.
     """
-    first, ours = None, list[Example]()
-    for folder, rows in answers:
-        theirs = [row.example for row in rows]
+    read = read_tested if split == "test" else read_validated
+    first: tuple[Path, dict[str, Example]] | None = None
+    verdicts = []
+    for folder, model in models:
+        answers = sorted(read(folder, model), key=lambda row: row.verdict.example_id)
+        rows = {row.example.id: row.example for row in answers}
         if first is None:
-            first, ours = folder, theirs
-        elif other := _find_other(ours, theirs):
+            first = folder, rows
+        elif other := _find_other(first[1], rows):
             raise ConfigError(
-                f"{first} and {folder} cannot be compared: {split} row '{other}' differs, or only one of them has it. The data set, or"
+                f"{first[0]} and {folder} cannot be compared: {split} row '{other}' differs, or only one of them has it. The data set, or"
                 " how pada-agent reads it, has changed between these runs. Delete the folders of those with the old rows, and run the"
                 " same command again."
             )
+        verdicts.append([row.verdict for row in answers])
+    return SameRows([*first[1].values()] if first else [], verdicts)
 
 
-def _find_other(ours: Sequence[Example], theirs: Sequence[Example]) -> str:
+def _find_other(ours: Mapping[str, Example], theirs: Mapping[str, Example]) -> str:
     """The id of the first row that differs. Empty if none does."""
-    here, there = ({row.id: row for row in rows} for rows in (ours, theirs))
-    return next((id for id in sorted(here.keys() | there.keys()) if here.get(id) != there.get(id)), "")
+    return next((id for id in sorted(ours.keys() | theirs.keys()) if ours.get(id) != theirs.get(id)), "")
