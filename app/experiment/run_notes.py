@@ -8,6 +8,7 @@ from pada_agent.app.experiment.measured import find_model, find_plain
 from pada_agent.app.experiment.same_rows import Split, read_same_rows
 from pada_agent.app.run_folder.layout import MANIFEST, load_summary
 from pada_agent.app.run_folder.versions import tell_different
+from pada_agent.core.config import RunConfig
 from pada_agent.core.records import Example
 from pada_agent.core.wording import count, list_some
 from pada_agent.evaluation.rows.passages import check_passages
@@ -18,7 +19,7 @@ N_ALARMS = 5
 
 
 def describe_runs_of(cells: Sequence[Cell], split: Split) -> list[str]:
-    """Notes on arms that came to the same, on training rows that were dropped, on rows about few passages, on alarms, and on different versions.
+    """Notes on arms that came to the same, on training rows that were dropped, on rows about few passages, on alarms, and on different engines and versions.
 
     Args:
         split: the rows that the table is about.
@@ -39,6 +40,7 @@ def describe_runs_of(cells: Sequence[Cell], split: Split) -> list[str]:
         *_tell_dropped(runs.values()),
         *passages,
         *alarms,
+        *tell_engines(cell.config for cell, _ in runs.values()),
         *([versions] if versions else []),
     ]
 
@@ -60,6 +62,17 @@ def tell_alarms(alarms: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
     return [
         *lines,
         *([f"{count(n_more, 'more alarm')} in {list_some(more)}: see report.html there."] if more else []),
+    ]
+
+
+def tell_engines(configs: Iterable[RunConfig]) -> list[str]:
+    """That answers were written by different engines. Empty if they were not."""
+    engines = sorted({config.student.engine for config in configs})
+    if len(engines) < 2:
+        return []
+    return [
+        f"The students' answers were written by different engines (student.engine: {' and '.join(engines)}). These round differently,"
+        " which may be the reason for a difference."
     ]
 
 

@@ -80,6 +80,14 @@ def test_runs_that_were_scored_alike_are_compared_whatever_else_differs(
     assert [c.verdict for c in compared.comparisons] == ["not shown"]
 
 
+def test_a_comparison_tells_of_answers_of_different_engines(tmp_path: Path) -> None:
+    folders = [save_run(tmp_path / "a"), save_run(tmp_path / "b", student={"engine": "vllm"})]
+    assert "by different engines (student.engine: own and vllm). These round differently" in describe_runs(
+        compare_runs(folders)
+    )
+    assert "engine" not in describe_runs(compare_runs([folders[0], save_run(tmp_path / "c")]))
+
+
 def test_a_run_from_before_a_setting_existed_has_its_default(tmp_path: Path) -> None:
     folders = [save_run(tmp_path / name) for name in ("a", "b")]
     path = folders[0] / "config.yaml"
