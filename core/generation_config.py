@@ -108,6 +108,11 @@ class GenerationConfig(Settings):
         return round(n_train * self.share)
 
     @property
+    def written_share(self) -> float:
+        """Fraction of the rows to add that an LLM writes: beside real rows, those of the patterns."""
+        return self.pattern_share if self.sources == "held_back" else 1.0
+
+    @property
     def reads_training_errors(self) -> bool:
         """Whether rows are written from the student's wrong answers on D_train, or from rows that replace them."""
         return self.sources == "training_errors" and self.pattern_share < 1

@@ -102,7 +102,7 @@ def check_amounts(settings: RunConfig, n_rows: Mapping[FileName, int]) -> list[F
 
 def _check_test(settings: RunConfig, *, n_test: int) -> list[Finding]:
     """Whether the gain is measured on the rows that choose the best of several iterations. Real rows only measure the headroom."""
-    if n_test or settings.data.test or settings.loop.max_iterations == 1 or settings.generation.sources == "held_back":
+    if n_test or settings.data.test or settings.loop.max_iterations == 1 or not settings.generation.written_share:
         return []
     return [
         warn(

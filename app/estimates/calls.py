@@ -168,7 +168,7 @@ def count_analyses(config: RunConfig, counts: Counts) -> tuple[int, int]:
 def count_writing(config: RunConfig, n_synthetic: int) -> int:
     """Number of calls in which an iteration's rows are written, each once, if every call were full: what `Rates.attempts` is a multiple of."""
     generation = config.generation
-    return math.ceil(n_synthetic / generation.rows_per_call) * (generation.sources != "held_back")
+    return math.ceil(round(n_synthetic * generation.written_share) / generation.rows_per_call)
 
 
 def count_judging(config: RunConfig, n_synthetic: int, *, attempts: int = 1) -> tuple[int, int]:

@@ -52,6 +52,8 @@ def test_a_method_is_not_charged_for_what_it_does_not_ask() -> None:
         "generator": 0,
         "judge": 0,
     }
+    beside = estimate_run(apply_settings(CONFIG, {"generation.sources": "held_back"}, origin="test"), COUNTS).low
+    assert beside["generator"].n_calls == 2 * 5, "real rows take the place of those from errors alone"
     rephrasing = apply_settings(CONFIG, find_method("auggpt").settings, origin="test")
     low = estimate_run(rephrasing, COUNTS).low
     assert (low["analyst"].n_calls, low["generator"].n_calls, low["judge"].n_calls) == (0, 100, 0), "one row a call"
