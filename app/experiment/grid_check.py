@@ -56,7 +56,7 @@ def _list_lost(path: Path, grid: Grid) -> Iterator[str]:
         elif not Path(entry.config).exists():
             homes = (folder for folder in path.resolve().parents if (folder / entry.config).is_file())
             hint = next((f". Its paths are relative to another folder: cd {shlex.quote(str(f))}" for f in homes), "")
-            yield f"tasks.{name}.config: {entry.config}: no such file (looked from {Path.cwd()}){hint}"
+            yield f"tasks.{name}.config: {entry.config}: no such file (in {Path.cwd()}){hint}"
 
 
 def _list_idle_pairs(grid: Grid) -> Iterator[str]:

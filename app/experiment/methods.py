@@ -104,14 +104,14 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             measured="fine-tuned",
         ),
         "oracle": Method(
-            about="as many real rows instead of synthetic ones: the headroom",
+            about="real rows, as many as synthetic ones would be: shows the headroom",
             settings={
                 **_ONLY_ERROR_BRANCH,
                 "generation.sources": "held_back",
                 "generation.near_duplicate_rouge": 1.0,
             },
         ),
-        "auggpt": Method(about="AugGPT: training rows rephrased, answers copied, blind to errors", settings=_AUGGPT),
+        "auggpt": Method(about="AugGPT: training rows rephrased, answers copied, whatever the student got wrong", settings=_AUGGPT),
         "le": Method(about="LLMs-as-Instructors, learning from error", settings=_LE),
         "lec": Method(about="LLMs-as-Instructors, learning from error by contrast", settings=_LEC),
         "llm2llm": Method(about="LLM2LLM: at most one new row for each training error", settings=_LLM2LLM),

@@ -103,7 +103,7 @@ def _describe_other(folder: Path) -> str:
         return f"{folder}: not a run folder (it has no {CONFIG}). `pada run CONFIG` starts a run."
     if folder.exists():
         return f"{folder}: is a file, not a run folder. Name a folder such as runs/NAME."
-    return f"{folder}: no such folder (looked from {Path.cwd()}). `pada run CONFIG` starts a run."
+    return f"{folder}: no such folder (in {Path.cwd()}). `pada run CONFIG` starts a run."
 
 
 def word_resume(folder: Path) -> str:

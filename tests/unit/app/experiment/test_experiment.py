@@ -137,7 +137,7 @@ def test_all_problems_of_a_grid_are_named_at_once_with_file_and_key(tmp_path: Pa
         ({"tasks": {"a/b": {"config": "x.yaml"}}}, "tasks.a/b: a name"),
         (
             {"tasks": {"a": {"config": "nowhere.yaml"}}},
-            "grid.yaml: tasks.a.config: nowhere.yaml: no such file (looked from ",
+            "grid.yaml: tasks.a.config: nowhere.yaml: no such file (in ",
         ),
         ({"set": {"lora.stepz": 3}}, "grid.yaml: set: lora.stepz: there is no such setting"),
         ({"arms": [{"name": "x", "like": "pada", "set": {"quality.threshold": 99}}]}, "arms.x: quality.threshold"),
@@ -404,7 +404,7 @@ def test_a_grid_that_is_used_from_another_folder_says_from_where(
     monkeypatch.chdir(tmp_path / "configs")
     with pytest.raises(ConfigError) as caught:
         load_grid(path)
-    told = f"{path}: tasks.toy.config: run.yaml: no such file (looked from {tmp_path / 'configs'})"
+    told = f"{path}: tasks.toy.config: run.yaml: no such file (in {tmp_path / 'configs'})"
     assert str(caught.value) == f"{told}. Its paths are relative to another folder: cd {tmp_path}"
 
 

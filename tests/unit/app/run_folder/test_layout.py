@@ -131,7 +131,7 @@ def test_what_a_setting_names_is_found_from_anywhere(tmp_path: Path, monkeypatch
 
 def test_a_summary_is_read_or_its_absence_explained(tmp_path: Path) -> None:
     for read in (layout.load_summary, layout.load_run_config):
-        with pytest.raises(ArtifactError, match=r"none: no such folder \(looked from .*\). `pada run CONFIG` starts"):
+        with pytest.raises(ArtifactError, match=r"none: no such folder \(in .*\). `pada run CONFIG` starts"):
             read(tmp_path / "none")
         with pytest.raises(ArtifactError, match="not a run folder"):
             read(tmp_path)
