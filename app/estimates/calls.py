@@ -105,8 +105,8 @@ def estimate_run(config: RunConfig, counts: Counts) -> Estimate:
         low=_count_calls(config, counts, n_synthetic, attempts=1, judged=few, most=False),
         high=_count_calls(config, counts, n_synthetic, attempts=n_attempts, judged=all_rated, most=True),
         n_batches=(
-            _count_batches(config, counts, n_synthetic, attempts=1, judged=few),
-            _count_batches(config, counts, n_synthetic, attempts=n_attempts, judged=all_rated),
+            _count_batches(config, counts, n_synthetic, attempts=1, judged=few, most=False),
+            _count_batches(config, counts, n_synthetic, attempts=n_attempts, judged=all_rated, most=True),
         ),
         training_sequences=_count_sequences(config, counts, n_synthetic),
         predictions=sum(list_evaluations(config, counts, n_folds=n_folds)),
@@ -318,13 +318,16 @@ def _count_errors(config: RunConfig, counts: Counts) -> int:
     return min(config.analysis.max_errors, n_diagnosed) if config.generation.pattern_share > 0 else 0
 
 
-def _count_batches(config: RunConfig, counts: Counts, n_synthetic: int, *, attempts: int, judged: Sequence[int]) -> int:
-    """Analyses, categories and strategies; then, for each attempt, the rows, the judge's answers to them, and its ratings.
+def _count_batches(
+    config: RunConfig, counts: Counts, n_synthetic: int, *, attempts: int, judged: Sequence[int], most: bool
+) -> int:
+    """Analyses, categories and strategies; then, for each attempt, the rows, the votes on them, the judge's answers, and its ratings.
     Besides, the judge's verdicts on each evaluation of the student, as far as they are asked for at the same time.
     """
     one = _count_calls(config, counts, n_synthetic, attempts=1, judged=(), most=False)
     verdicts = sum(math.ceil(n / MAX_WORKERS) for n in judged) if config.models.judge.economy == "batch" else 0
-    steps = {"analyst": 3, "generator": attempts, "judge": attempts * _count_judgements(config)}
+    written = attempts * (1 + count_solver_calls(config, 1, most=most))
+    steps = {"analyst": 3, "generator": written, "judge": attempts * _count_judgements(config)}
     return verdicts + config.loop.max_iterations * sum(
         n for role, n in steps.items() if getattr(config.models, role).economy == "batch" and one[role].n_calls
     )

@@ -111,7 +111,9 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 "generation.near_duplicate_rouge": 1.0,
             },
         ),
-        "auggpt": Method(about="AugGPT: training rows rephrased, answers copied, whatever the student got wrong", settings=_AUGGPT),
+        "auggpt": Method(
+            about="AugGPT: training rows rephrased, answers copied, whatever the student got wrong", settings=_AUGGPT
+        ),
         "le": Method(about="LLMs-as-Instructors, learning from error", settings=_LE),
         "lec": Method(about="LLMs-as-Instructors, learning from error by contrast", settings=_LEC),
         "llm2llm": Method(about="LLM2LLM: at most one new row for each training error", settings=_LLM2LLM),

@@ -94,6 +94,16 @@ def test_questions_that_are_written_alone_cost_a_call_for_each_vote(
     assert (estimate.low["generator"].n_calls, estimate.high["generator"].n_calls) == (n_least, n_most)
 
 
+def test_with_batches_of_the_provider_each_vote_waits_for_one() -> None:
+    batched = {"task.name": "sql", "models.generator.model": "openai:m", "models.generator.economy": "batch"}
+    plain, solved = (
+        estimate_run(apply_settings(CONFIG, {**batched, "generation.solved_share": share}, origin="test"), COUNTS)
+        for share in (0, 0.5)
+    )
+    attempts = CONFIG.quality.max_attempts
+    assert plain.n_batches == (2 * 1, 2 * attempts) and solved.n_batches == (2 * (1 + 2), 2 * attempts * (1 + 3))
+
+
 def test_the_students_work() -> None:
     estimate = estimate_run(CONFIG, COUNTS)
     assert estimate.training_sequences == 2 * (3 * 100 + (1 + 2) * 50)
