@@ -178,11 +178,14 @@ def evaluate(
     from pada_agent.app.results.hub import find_adapter
     from pada_agent.app.results.model_export import doubt_base
     from pada_agent.app.runs import evaluate_model
+    from pada_agent.app.runs.adapter_prompts import doubt_prompts
 
     chosen = _load(config, overrides)
     folder = find_adapter(adapter) if adapter is not None else None
-    if folder and (doubt := doubt_base(folder, chosen.student.model)):
-        echo_error(doubt)
+    if folder:
+        doubts = doubt_base(folder, chosen.student.model), doubt_prompts(folder, chosen)
+        for doubt in filter(None, doubts):
+            echo_error(doubt)
     with open_screen() as display:
         metrics = evaluate_model.evaluate_model(chosen, adapter=folder, split=split, on_event=display)
     echo(evaluate_model.describe_metrics(metrics, split=split))

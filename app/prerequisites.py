@@ -105,7 +105,7 @@ def warn_about_prices(config: RunConfig) -> tuple[str, ...]:
 
 
 def _writes_rows(config: RunConfig) -> bool:
-    return config.loop.max_iterations > 0 and config.generation.sources != "held_back"
+    return config.loop.max_iterations > 0 and config.generation.written_share > 0
 
 
 def _asks_judge(config: RunConfig) -> bool:

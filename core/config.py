@@ -270,6 +270,10 @@ class PromptsConfig(Settings):
     """Asks the generator to rephrase a training row's question (AugGPT)."""
     question_wording: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
     """Asks the generator to word the questions for correct answers that code derived from training rows."""
+    more_questions: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
+    """Asks the generator for questions alone; real questions are shown as its earlier answers (`generation.solved_share`)."""
+    answer_like_examples: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
+    """Asks the generator for the answer to one of these questions, after real rows with theirs."""
     quality_control: str = Field(default="", json_schema_extra=_used_by("quality_control", prompt=True))
     """Asks the judge to rate synthetic rows."""
     answer_solving: str = Field(default="", json_schema_extra=_used_by("answer_verification", prompt=True))

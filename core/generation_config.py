@@ -44,6 +44,15 @@ class GenerationConfig(Settings):
     """Whether the writer rewords the questions that code made along with varied answers (`vary_answers`). Without it, they are used as they are: no
     call, right, in the words of the training questions, and now and then clumsy. A strong writer words more naturally; a weak one also changes
     what is asked (docs/adr/0015)."""
+    solved_share: float = Field(default=0, ge=0, le=1)
+    """Fraction of the calls that write questions alone, going on from real ones. Each question is then answered by the writer several times, beside
+    the training rows most like it, and becomes a row if its answers agree (self-consistency, arXiv 2203.11171). For `sql` and numeric tasks. These
+    rows ask for more than code can derive, in people's own words, but an answer may be wrong although all agree (docs/adr/0021). Our default: 0."""
+    solver_votes: int = Field(default=3, ge=1, le=50)
+    """Number of answers, at most, to each question of `solved_share`. More than half have to agree with the first; as soon as that is decided, no
+    more are asked for."""
+    solver_examples: int = Field(default=6, ge=0, le=100)
+    """Number of training rows that the writer sees with each question of `solved_share`: those with the nearest questions."""
     pattern_sources: Literal["near", "random"] = "near"
     """Training rows that a pattern's synthetic rows are based on, for tasks without a closed label set: `near` takes rows whose questions are
     closest to the pattern's failures, `random` takes any (paper)."""
@@ -97,6 +106,11 @@ class GenerationConfig(Settings):
     def count_rows(self, n_train: int) -> int:
         """Number of synthetic rows that should join the training data in each iteration."""
         return round(n_train * self.share)
+
+    @property
+    def written_share(self) -> float:
+        """Fraction of the rows to add that an LLM writes: beside real rows, those of the patterns."""
+        return self.pattern_share if self.sources == "held_back" else 1.0
 
     @property
     def reads_training_errors(self) -> bool:

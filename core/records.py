@@ -287,6 +287,8 @@ class Draft(Record):
     row: int
     """0-based position in the batch."""
     fields: dict[str, str]
+    problem: str = ""
+    """Why it cannot become a row, if its writer knows that already."""
     provenance: Provenance
 
 
@@ -318,6 +320,8 @@ class Batch(Record):
     """For each row, the draft fields that code fixed, with a rough question in place of the question. Empty if the writer writes all of them."""
     contrast_ids: tuple[tuple[str, ...], ...] = ()
     """For each row, the training examples shown next to its source. Empty if none are shown."""
+    is_solved: bool = False
+    """Whether its questions are written alone, and then answered by vote (`generation.solved_share`)."""
 
     @property
     def n_wanted(self) -> int:

@@ -107,6 +107,14 @@ class RowSet(Sequence[Example]):
             found |= zip(places, _find_nearest_among(ours[places], theirs, among), strict=True)
         return [found[i] for i in range(len(rows))]
 
+    def find_nearest_to(self, texts: Sequence[str], k: int, embedder: Embedder) -> list[list[Example]]:
+        """For each text, the `k` rows of this set whose questions are nearest by cosine, nearest first. Fewer if there are fewer rows."""
+        if not (texts and k and len(self)):
+            return [[] for _ in texts]
+        theirs = self.remember("vectors", lambda: self.embed([self.texts.of(row) for row in self], embedder))
+        cosines = np.asarray(embedder.embed(texts), dtype=np.float32) @ theirs.T
+        return [[self[place] for place in np.argsort(-row, kind="stable")[:k]] for row in cosines]
+
     def _group(self, rows: Sequence[Example]) -> dict[int | None, list[int]]:
         """The positions of rows by what is beside their words. None for long questions, where it does not matter."""
         groups: dict[int | None, list[int]] = {}

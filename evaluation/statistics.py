@@ -20,6 +20,8 @@ POWER = 0.8
 """Power for `smallest_shown`: 8 of 10 experiments."""
 N_DRAWS = 4000
 """Number of bootstrap draws."""
+MANY_ROWS = 5000
+"""With more rows, it is drawn how many there are of each kind, not which: a count for each of them would take gigabytes."""
 N_POINTS = 1000
 """Number of points, an even one, for integrals over a confidence distribution."""
 FEW = 25
@@ -232,7 +234,7 @@ def bootstrap_crossed(values: NDArray[np.float64]) -> Spread:
     by_seed, by_row, mean = values.mean(axis=1), values.mean(axis=0), values.mean()
     rest = values - by_seed[:, None] - by_row[None, :] + mean
     widened = values + (sqrt(n_seeds / (n_seeds - 1)) - 1) * (by_seed - mean)[:, None]
-    means = ((_draw_counts(n_rows, 0) @ widened.T) * _draw_counts(n_seeds, 1)).sum(axis=1) / values.size
+    means = (_sum_drawn_rows(widened) * _draw_counts(n_seeds, 1)).sum(axis=1) / values.size
     df_seeds, df_rows = n_seeds - 1, n_rows - 1
     from_rest = float((rest**2).sum()) / max(df_seeds * df_rows, 1) / values.size
     from_seeds, from_rows = by_seed.var(ddof=1) / n_seeds, by_row.var(ddof=1) / n_rows
@@ -312,6 +314,15 @@ def _is_shown(p_value: float) -> bool:
     return p_value < 1 - LEVEL
 
 
+def _sum_drawn_rows(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of `(n_seeds, n_rows)` values over drawn rows. Shape `(N_DRAWS, n_seeds)`."""
+    n_rows = values.shape[1]
+    if n_rows <= MANY_ROWS:
+        return _draw_counts(n_rows, 0) @ values.T
+    kinds, n_each = np.unique(values, axis=1, return_counts=True)
+    return np.random.default_rng(0).multinomial(n_rows, n_each / n_rows, size=N_DRAWS) @ kinds.T
+
+
 @lru_cache(maxsize=4)
 def _draw_counts(n: int, seed: int) -> NDArray[np.float64]:
     """How often each of `n` items is drawn. Shape `(N_DRAWS, n)`."""
@@ -336,7 +347,8 @@ def _compare_over_rows_and_seeds(signs: NDArray[np.float64]) -> _Compared:
     if is_few(signs.sum(axis=0)):
         signs = np.hstack([signs, np.tile([1.0, -1.0], (len(signs), 1))])
     spread, mean = bootstrap_crossed(signs), float(signs.mean())
-    return _Compared(spread, _t_test(mean, spread), _t_interval(mean, spread))
+    p_value = 2 * float(scipy.stats.t.sf(abs(mean) / spread.stderr, spread.df))
+    return _Compared(spread, p_value, _t_interval(mean, spread))
 
 
 def _t_interval(mean: float, spread: Spread) -> Interval:
@@ -386,7 +398,3 @@ def _find_shares(a: int, b: int) -> NDArray[np.float64]:
     middles = (np.arange(N_POINTS) + 0.5) / N_POINTS
     shares: NDArray[np.float64] = scipy.stats.beta.ppf(middles, a, b) if b else np.ones(N_POINTS)
     return shares
-
-
-def _t_test(difference: float, spread: Spread) -> float:
-    return 2 * float(scipy.stats.t.sf(abs(difference) / spread.stderr, spread.df))

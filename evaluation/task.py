@@ -90,6 +90,8 @@ class Task(ABC):
     """Whether every row has options for a solver to choose from."""
     makes_answers: ClassVar[bool] = False
     """Whether `vary_answer` makes answers, with their questions in rough words."""
+    compares_answers: ClassVar[bool] = False
+    """Whether code can tell that two free answers to a question say the same, so that a vote is possible."""
     turns_on_a_word: ClassVar[bool] = False
     """Whether questions that differ in one word are different questions, such as `largest` and `smallest`. Only
     identical ones then count as repeats.

@@ -59,6 +59,7 @@ def check_everything(settings: RunConfig, given: Mapping[str, Any], adapters: Ro
         *_check_machine(adapters.task),
         *check_settings(settings),
         *check_task_settings(settings.task, adapters.task, data),
+        *check_vote(settings, adapters.task),
         *data.findings,
         *check_amounts(settings, {name: len(file.examples) for name, file in data.files.items()}),
         *(lengths.findings if lengths else ()),
@@ -101,7 +102,7 @@ def check_amounts(settings: RunConfig, n_rows: Mapping[FileName, int]) -> list[F
 
 def _check_test(settings: RunConfig, *, n_test: int) -> list[Finding]:
     """Whether the gain is measured on the rows that choose the best of several iterations. Real rows only measure the headroom."""
-    if n_test or settings.data.test or settings.loop.max_iterations == 1 or settings.generation.sources == "held_back":
+    if n_test or settings.data.test or settings.loop.max_iterations == 1 or not settings.generation.written_share:
         return []
     return [
         warn(
@@ -183,6 +184,17 @@ def check_task_settings(config: TaskConfig, task: Task, data: CheckedData) -> li
     }
     idle = [name for name, is_read in read.items() if not is_read and _is_set(config, name)]
     return [warn(f"task.{name} does nothing, because the task {config.name!r} does not read it") for name in idle]
+
+
+def check_vote(settings: RunConfig, task: Task) -> list[Finding]:
+    """Whether answers can be found by vote, if the settings ask for it."""
+    if not settings.generation.solved_share or task.compares_answers:
+        return []
+    return [
+        warn(
+            f"generation.solved_share does nothing, because answers of the task {settings.task.name!r} cannot be compared by code"
+        )
+    ]
 
 
 def _check_overridden(settings: RunConfig) -> list[Finding]:

@@ -125,7 +125,7 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         verdict=word_verdict(
             inputs.comparisons,
             models,
-            cause="more real data" if settings.generation.sources == "held_back" else "augmentation",
+            cause="augmentation" if settings.generation.written_share else "more real data",
             best=best.name,
         ),
         adapter=best.adapter and f"objects/{best.adapter.key}",

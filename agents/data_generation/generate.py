@@ -161,7 +161,7 @@ def draft_by_code(assignment: Assignment, batch: Batch, *, attempt: int, task: T
     """The row with the answer and the question that code made."""
     made = {task.question_field: assignment.rough_question or ""}
     fields = {**task.show(assignment.source), **_fixed_by_code(assignment), **made}
-    return Draft(row=assignment.row, fields=fields, provenance=_trace(assignment, batch, attempt=attempt))
+    return Draft(row=assignment.row, fields=fields, provenance=trace(assignment, batch, attempt=attempt))
 
 
 class WritingCall(NamedTuple):
@@ -292,13 +292,14 @@ def _to_drafts(
         Draft(
             row=item.row - 1,
             fields={name: str(value).strip() for name, value in item.model_dump(exclude={"row"}).items()},
-            provenance=_trace(by_row[item.row - 1], batch, attempt=attempt, call_key=call_key),
+            provenance=trace(by_row[item.row - 1], batch, attempt=attempt, call_key=call_key),
         )
         for item in items
     ]
 
 
-def _trace(assignment: Assignment, batch: Batch, *, attempt: int, call_key: str = "") -> Provenance:
+def trace(assignment: Assignment, batch: Batch, *, attempt: int, call_key: str = "") -> Provenance:
+    """Where the row comes from."""
     return Provenance(
         branch=batch.branch,
         iteration=batch.iteration,

@@ -31,7 +31,7 @@ def vary_answers(
 
     Of several answers that code makes for a row, the first whose rough question is no near duplicate of a training row, a
     known row or an earlier row of the batches; else the first that has other words. A batch is left unchanged if there is
-    a row without any, because a call uses one prompt.
+    a row without any, because a call uses one prompt, or if its answers are found by vote.
 
     Args:
         known: other rows that the new ones are trained on with.
@@ -43,6 +43,9 @@ def vary_answers(
     tally, report = Tally("vary", n_rows, unit="rows"), report if n_rows > SOON_DONE else report_nowhere
     varied = []
     for batch in batches:
+        if batch.is_solved:
+            varied.append(batch)
+            continue
         varied.append(_vary(batch, sources, training, asked, task=task, seed=seed, threshold=threshold))
         if varied[-1].given:
             tally.begin(report)

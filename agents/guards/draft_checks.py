@@ -115,6 +115,8 @@ def _compose(draft: Draft, assignment: Assignment, task: Task) -> Example | Reje
     origin = draft.provenance
     example_id = f"syn-{origin.batch_id}-a{origin.attempt}-r{draft.row + 1}"
     made: Example | DraftProblem
+    if draft.problem:
+        return reject_draft(draft, "verification", draft.problem)
     if tag := find_prompt_tag(draft, assignment.source, task):
         made = DraftProblem(reason=f"contains {tag}, which belongs to the prompt and not to the row")
     elif words := find_refusal(draft, assignment.source, task):
@@ -126,6 +128,11 @@ def _compose(draft: Draft, assignment: Assignment, task: Task) -> Example | Reje
         if not isinstance(made, DraftProblem):
             made = check_returned(made, Example, by=f"{type(task).__name__}.compose")
     if isinstance(made, DraftProblem):
-        text = "\n".join(f"{name}: {value}" for name, value in draft.fields.items())
-        return Rejection(stage="format", reason=made.reason, text=text, provenance=origin)
+        return reject_draft(draft, "format", made.reason)
     return made.model_copy(update={"provenance": origin})
+
+
+def reject_draft(draft: Draft, stage: str, reason: str) -> Rejection:
+    """The rejection of a draft that never became a row."""
+    text = "\n".join(f"{name}: {value}" for name, value in draft.fields.items())
+    return Rejection(stage=stage, reason=reason, text=text, provenance=draft.provenance)

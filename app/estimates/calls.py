@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from pada_agent.app.estimates.writing import Writing, count_writer_calls
+from pada_agent.app.estimates.writing import Writing, count_solver_calls, count_writer_calls, find_solved_share
 from pada_agent.app.runs.rows_alone import make_task_alone
 from pada_agent.app.text import dollars
 from pada_agent.core.concurrency import MAX_WORKERS
@@ -105,8 +105,8 @@ def estimate_run(config: RunConfig, counts: Counts) -> Estimate:
         low=_count_calls(config, counts, n_synthetic, attempts=1, judged=few, most=False),
         high=_count_calls(config, counts, n_synthetic, attempts=n_attempts, judged=all_rated, most=True),
         n_batches=(
-            _count_batches(config, counts, n_synthetic, attempts=1, judged=few),
-            _count_batches(config, counts, n_synthetic, attempts=n_attempts, judged=all_rated),
+            _count_batches(config, counts, n_synthetic, attempts=1, judged=few, most=False),
+            _count_batches(config, counts, n_synthetic, attempts=n_attempts, judged=all_rated, most=True),
         ),
         training_sequences=_count_sequences(config, counts, n_synthetic),
         predictions=sum(list_evaluations(config, counts, n_folds=n_folds)),
@@ -138,7 +138,8 @@ def offers_choices(config: RunConfig) -> bool:
 def asks_writer(config: RunConfig) -> bool:
     """Whether the first attempt at a row costs a call: not if code makes answer and question, and the writer does not reword it."""
     generation = config.generation
-    return generation.reword or not (generation.vary_answers and find_task_kind(config.task.name).makes_answers)
+    is_made = generation.vary_answers and find_task_kind(config.task.name).makes_answers
+    return generation.reword or find_solved_share(config) > 0 or not is_made
 
 
 def count_folds(config: RunConfig) -> int:
@@ -167,7 +168,7 @@ def count_analyses(config: RunConfig, counts: Counts) -> tuple[int, int]:
 def count_writing(config: RunConfig, n_synthetic: int) -> int:
     """Number of calls in which an iteration's rows are written, each once, if every call were full: what `Rates.attempts` is a multiple of."""
     generation = config.generation
-    return math.ceil(n_synthetic / generation.rows_per_call) * (generation.sources != "held_back")
+    return math.ceil(round(n_synthetic * generation.written_share) / generation.rows_per_call)
 
 
 def count_judging(config: RunConfig, n_synthetic: int, *, attempts: int = 1) -> tuple[int, int]:
@@ -280,6 +281,12 @@ def _count_calls(
             written.n_calls * (attempts if asks_writer(config) else attempts - 1),
             each + _count_real(config, counts),
             each,
+        )
+        + _usage(
+            config.models.generator,
+            count_solver_calls(config, written.n_rows, most=most),
+            (config.generation.solver_examples + 1) * row,
+            row,
         ),
         "judge": _count_judging(config, written, row_tokens=row, attempts=attempts),
     }
@@ -311,13 +318,16 @@ def _count_errors(config: RunConfig, counts: Counts) -> int:
     return min(config.analysis.max_errors, n_diagnosed) if config.generation.pattern_share > 0 else 0
 
 
-def _count_batches(config: RunConfig, counts: Counts, n_synthetic: int, *, attempts: int, judged: Sequence[int]) -> int:
-    """Analyses, categories and strategies; then, for each attempt, the rows, the judge's answers to them, and its ratings.
+def _count_batches(
+    config: RunConfig, counts: Counts, n_synthetic: int, *, attempts: int, judged: Sequence[int], most: bool
+) -> int:
+    """Analyses, categories and strategies; then, for each attempt, the rows, the votes on them, the judge's answers, and its ratings.
     Besides, the judge's verdicts on each evaluation of the student, as far as they are asked for at the same time.
     """
     one = _count_calls(config, counts, n_synthetic, attempts=1, judged=(), most=False)
     verdicts = sum(math.ceil(n / MAX_WORKERS) for n in judged) if config.models.judge.economy == "batch" else 0
-    steps = {"analyst": 3, "generator": attempts, "judge": attempts * _count_judgements(config)}
+    written = attempts * (1 + count_solver_calls(config, 1, most=most))
+    steps = {"analyst": 3, "generator": written, "judge": attempts * _count_judgements(config)}
     return verdicts + config.loop.max_iterations * sum(
         n for role, n in steps.items() if getattr(config.models, role).economy == "batch" and one[role].n_calls
     )

@@ -86,19 +86,27 @@ class RunChain:
         place = shared if iteration == 1 else self._name(iteration)
         for what, n in (("analyses", n_analyses), ("patterns", n_patterns), ("strategies", 1)):
             yield self._calls(f"{place} {what}", "analyst", n, width=n)
-        yield from self._write(iteration, self._config.generation.pattern_share, "patterns")
+        yield from self._write(iteration, self._pattern_share, "patterns")
 
     def _follow_errors(self, iteration: int) -> Iterator[Step]:
         """The student's answers to the training rows, then rows that start from its errors."""
         yield from self._answer_training_rows(iteration)
-        yield from self._write(iteration, 1 - self._config.generation.pattern_share, "errors")
+        yield from self._write(iteration, 1 - self._pattern_share, "errors")
+
+    @property
+    def _pattern_share(self) -> float:
+        """The patterns' part of the rows that an LLM writes."""
+        generation = self._config.generation
+        return generation.pattern_share / (generation.written_share or 1)
 
     def _write(self, iteration: int, share: float, branch: str) -> Iterator[Step]:
         """One branch's part of the rows: written, then answered and rated."""
         n_batches = math.ceil(count_writing(self._config, self._n_synthetic) * share)
         if not n_batches:
             return
-        n_solved, n_rated = count_judging(self._config, self._n_synthetic)
+        n_solved, n_rated = count_judging(
+            self._config, round(self._n_synthetic * self._config.generation.written_share)
+        )
         steps: tuple[tuple[str, Role, float], ...] = (
             ("written", "generator", n_batches),
             ("answered", "judge", n_solved * share),

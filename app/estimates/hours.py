@@ -106,7 +106,7 @@ def find_brake(chains: Sequence[Sequence[Step]], cluster: Cluster) -> str:
     }
     found = {what: simulate(chains, other).seconds for what, other in without.items()}
     brake = min(found, key=lambda what: found[what])
-    return brake if found[brake] < HELPS * seconds else "the longest run, whose steps follow one another"
+    return brake if found[brake] < HELPS * seconds else "the longest run: its steps wait for one another"
 
 
 def describe_hours(hours: Hours) -> str:

@@ -5,6 +5,7 @@ import math
 from pada_agent.core.config import RunConfig
 from pada_agent.core.recipes import find_recipe
 from pada_agent.core.records import Record
+from pada_agent.evaluation.tasks.registry import find_task_kind
 
 BYTES_RATIO = 4 / 3
 """Tokens that a run reserves for a row in a reply, per token of it in an estimate: it counts 3 bytes for one, not 4."""
@@ -24,22 +25,34 @@ def count_writer_calls(
     """Calls and rows of the generator.
 
     Args:
-        n_rows: rows to write, without spare ones.
+        n_rows: rows to add, without spare ones. Real rows among them are not written.
         n_train: training rows, which new rows are based on.
         n_errors: errors that are analyzed.
         row_tokens: length of a row.
         most: whether the rows are spread over as many patterns and labels as there may be. Otherwise, over as few as possible.
     """
     generation, models = config.generation, config.models
-    if generation.sources == "held_back" or not n_rows:
+    n_pattern = round(n_rows * generation.pattern_share) if n_errors else 0
+    n_from_rows = 0 if generation.sources == "held_back" else n_rows - n_pattern
+    if not (n_rows := n_pattern + n_from_rows):
         return Writing(n_calls=0, n_rows=0)
     room = int(models.generator.max_output_tokens / (max(row_tokens, 1) * BYTES_RATIO))
     size = max(1, min(generation.rows_per_call, room))
-    n_pattern = round(n_rows * generation.pattern_share) if n_errors else 0
     n_calls = _count_pattern_calls(config, n_pattern, n_errors, size, most=most)
-    n_calls += _count_error_calls(config, n_rows - n_pattern, n_train, size, most=most)
+    n_calls += _count_error_calls(config, n_from_rows, n_train, size, most=most)
     n_spare = min(math.ceil(n_rows * generation.spare_rows), n_calls * size - n_rows)
     return Writing(n_calls=n_calls, n_rows=n_rows + n_spare)
+
+
+def find_solved_share(config: RunConfig) -> float:
+    """Fraction of the rows whose answers are found by vote (`generation.solved_share`)."""
+    return config.generation.solved_share if find_task_kind(config.task.name).compares_answers else 0
+
+
+def count_solver_calls(config: RunConfig, n_rows: int, *, most: bool) -> int:
+    """Calls in which the writer answers its own questions: all votes, or as many as decide if all of them agree."""
+    votes = config.generation.solver_votes
+    return math.ceil(n_rows * find_solved_share(config)) * (votes if most else votes // 2 + 1)
 
 
 def _count_pattern_calls(config: RunConfig, n_rows: int, n_errors: int, size: int, *, most: bool) -> int:

@@ -5,6 +5,7 @@ from itertools import combinations
 from pathlib import Path
 
 from pada_agent.app.experiment.fixed_settings import find_scored_otherwise
+from pada_agent.app.experiment.run_notes import tell_alarms, tell_engines, tell_passages
 from pada_agent.app.report.tables import describe_comparison
 from pada_agent.app.results.publish import read_tested
 from pada_agent.app.run_folder.layout import MANIFEST, load_run_config, load_summary
@@ -55,7 +56,13 @@ def compare_runs(folders: Sequence[Path]) -> RunsCompared:
         ComparedRun(label=f"{folder}: {arm.name}", seed=summary.seed, arm=arm)
         for folder, summary, arm in zip(folders, summaries, best, strict=True)
     )
-    notes = [tell_different(folder / MANIFEST for folder in folders), *map(_tell_unscored, runs)]
+    notes = [
+        tell_different(folder / MANIFEST for folder in folders),
+        *tell_engines(map(load_run_config, folders)),
+        *map(_tell_unscored, runs),
+        *tell_passages(str(folders[0]), "test", [row.example for row in tested[0]]),
+        *tell_alarms((str(folder), summary.alarms) for folder, summary in zip(folders, summaries, strict=True)),
+    ]
     return RunsCompared(
         runs=runs,
         comparisons=tuple(_compare_pairs([run.label for run in runs], tested)),

@@ -66,7 +66,7 @@ def find_scored_otherwise(ours: RunConfig, theirs: RunConfig) -> list[str]:
     Raises:
         ConfigError: there is no such task.
     """
-    here, there = (dict(spell_out({"task": config.task.model_dump()})) for config in (ours, theirs))
+    here, there = (_list_scoring(config) for config in (ours, theirs))
     differ = [key for key in here if here[key] != there[key] and key not in (*FREE, *READING)]
     judges = [
         {JUDGEMENT: config.prompts.answer_judgement, "models.judge": name_model(config.models.judge, None)}
@@ -75,6 +75,11 @@ def find_scored_otherwise(ours: RunConfig, theirs: RunConfig) -> list[str]:
     if judges[0] != judges[1] and find_task_kind(ours.task.name).asks_judge:
         differ += [key for key in judges[0] if judges[0][key] != judges[1][key]]
     return differ
+
+
+def _list_scoring(config: RunConfig) -> dict[str, Any]:
+    """Settings of the task. Of the labels, only their names: definitions are for the LLM agents."""
+    return {**dict(spell_out({"task": config.task.model_dump()})), "task.labels": list(config.task.labels)}
 
 
 def _is_in(key: str, groups: Sequence[str]) -> bool:

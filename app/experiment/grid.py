@@ -12,7 +12,7 @@ from pada_agent.app.experiment.grid_settings import ArmEntry as ArmEntry
 from pada_agent.app.experiment.grid_settings import Grid as Grid
 from pada_agent.app.experiment.grid_settings import PairEntry as PairEntry
 from pada_agent.app.experiment.grid_settings import TaskEntry as TaskEntry
-from pada_agent.app.experiment.grid_settings import method_of, name_of
+from pada_agent.app.experiment.grid_settings import method_of, name_of, name_run
 from pada_agent.app.experiment.methods import Measured, apply_settings, find_method
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import load_config, parse_settings, read_yaml, spell_out
@@ -40,7 +40,7 @@ class Cell(Record):
     measured: Measured
     """Which of the run's models represents the arm."""
     is_oracle: bool
-    """Whether it measures the headroom with real rows."""
+    """Whether it measures the headroom with real rows alone."""
     config: RunConfig
 
     @property
@@ -170,13 +170,13 @@ def _make_cell(
 ) -> Cell:
     name, method = name_of(arm), find_method(method_of(arm))
     place = {
-        "name": f"{task}-{size or 'all'}-{name}-s{seed}",
+        "name": name_run(task, size, name, seed),
         "runs_folder": str(Path(grid.runs_folder) / grid.name),
         "shared_folder": SHARED,
         "seed": seed,
     }
     config = _configure_arm(arm, base, sized, place)
-    is_oracle = config.generation.sources == "held_back"
+    is_oracle = not config.generation.written_share
     return Cell(task=task, size=size, arm=name, seed=seed, measured=method.measured, is_oracle=is_oracle, config=config)
 
 

@@ -3,14 +3,15 @@
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from pada_agent.app.experiment.fixed_settings import find_fixed
-from pada_agent.app.experiment.grid_settings import Grid, method_of, name_of
+from pada_agent.app.experiment.grid_settings import Grid, method_of, name_of, name_run
 from pada_agent.app.experiment.methods import METHODS
 from pada_agent.core import plugins
 from pada_agent.core.plugins import find_missing
-from pada_agent.core.settings import FOLDER_NAME
+from pada_agent.core.settings import FOLDER_NAME, LONGEST_NAME
 from pada_agent.core.suggestions import suggest
 
 
@@ -25,11 +26,26 @@ def list_problems(path: Path, grid: Grid) -> Iterator[str]:
     yield from _list_lost(path, grid)
     yield from _list_idle_pairs(grid)
     yield from _list_fixed(grid)
+    yield from _list_unusable_names(grid)
     names = list(map(name_of, grid.arms))
     lists = {"tasks": list(grid.tasks), "arms": names, "seeds": grid.seeds, "sizes": grid.sizes}
     for key, listed in lists.items():
         if not listed or len(set(listed)) < len(listed):
             yield f"{key}: {'a value appears twice' if listed else 'at least one is needed'}"
+
+
+def _list_unusable_names(grid: Grid) -> Iterator[str]:
+    """Tasks and arms whose runs would have names that are too long, or that are those of other runs."""
+    taken: dict[str, tuple[str, str]] = {}
+    for task, size, arm in product(grid.tasks, grid.sizes, map(name_of, grid.arms)):
+        name = max((name_run(task, size, arm, seed) for seed in grid.seeds), key=len, default="")
+        if len(name) > LONGEST_NAME:
+            yield (
+                f"tasks.{task}: with arm '{arm}', the name of a run has {len(name)} characters, and {LONGEST_NAME} are the most. Shorten one"
+                " of the two names"
+            )
+        if name and (other := taken.setdefault(name, (task, arm))) != (task, arm):
+            yield f"tasks.{task}: with arm '{arm}', runs have the names of those of tasks.{other[0]} with arm '{other[1]}'. Rename one"
 
 
 def _list_lost(path: Path, grid: Grid) -> Iterator[str]:
@@ -40,7 +56,7 @@ def _list_lost(path: Path, grid: Grid) -> Iterator[str]:
         elif not Path(entry.config).exists():
             homes = (folder for folder in path.resolve().parents if (folder / entry.config).is_file())
             hint = next((f". Its paths are relative to another folder: cd {shlex.quote(str(f))}" for f in homes), "")
-            yield f"tasks.{name}.config: {entry.config}: no such file (looked from {Path.cwd()}){hint}"
+            yield f"tasks.{name}.config: {entry.config}: no such file (in {Path.cwd()}){hint}"
 
 
 def _list_idle_pairs(grid: Grid) -> Iterator[str]:

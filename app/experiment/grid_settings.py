@@ -89,6 +89,11 @@ class Grid(Settings):
             raise ConfigError("\n".join(f"{self._file}: {line}" if self._file else line for line in lines))
 
 
+def name_run(task: str, size: int | None, arm: str, seed: int) -> str:
+    """The name of a run, and of its folder."""
+    return f"{task}-{size or 'all'}-{arm}-s{seed}"
+
+
 def name_of(arm: str | ArmEntry) -> str:
     """The arm's name in the table."""
     return arm if isinstance(arm, str) else arm.name

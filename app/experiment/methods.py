@@ -36,6 +36,7 @@ BASELINE_SETTINGS = {
     "generation.n_shown_labels": 0,
     "generation.spare_rows": 0,
     "generation.vary_answers": False,
+    "generation.solved_share": 0,
     "generation.balance_labels": False,
 }
 """What the published methods that PaDA-Agent is compared with have in common: one branch, and none of our additions."""
@@ -73,6 +74,7 @@ _PAPER = {
     "generation.max_top_ups": 0,
     "generation.spare_rows": 0,
     "generation.vary_answers": False,
+    "generation.solved_share": 0,
     "generation.pattern_sources": "random",
     "generation.strategy_text": "whole",
     "generation.balance_labels": False,
@@ -102,14 +104,16 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             measured="fine-tuned",
         ),
         "oracle": Method(
-            about="as many real rows instead of synthetic ones: the headroom",
+            about="real rows, as many as synthetic ones would be: shows the headroom",
             settings={
                 **_ONLY_ERROR_BRANCH,
                 "generation.sources": "held_back",
                 "generation.near_duplicate_rouge": 1.0,
             },
         ),
-        "auggpt": Method(about="AugGPT: training rows rephrased, answers copied, blind to errors", settings=_AUGGPT),
+        "auggpt": Method(
+            about="AugGPT: training rows rephrased, answers copied, whatever the student got wrong", settings=_AUGGPT
+        ),
         "le": Method(about="LLMs-as-Instructors, learning from error", settings=_LE),
         "lec": Method(about="LLMs-as-Instructors, learning from error by contrast", settings=_LEC),
         "llm2llm": Method(about="LLM2LLM: at most one new row for each training error", settings=_LLM2LLM),

@@ -1,23 +1,22 @@
 """Turns finished runs into the comparison of methods. Only reads run folders and computes figures."""
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 from pydantic import Field
 
 from pada_agent.app.experiment.grid import Cell, PairEntry, group_cells
+from pada_agent.app.experiment.history import History
+from pada_agent.app.experiment.measured import count_steps, find_model, find_plain
+from pada_agent.app.experiment.run_notes import describe_runs_of
+from pada_agent.app.experiment.same_rows import Split, read_same_rows
 from pada_agent.app.prerequisites import list_unpriced
-from pada_agent.app.results.publish import read_tested, read_validated
-from pada_agent.app.run_folder.layout import MANIFEST, load_summary
-from pada_agent.app.run_folder.versions import tell_different
-from pada_agent.core.errors import ArtifactError
-from pada_agent.core.records import Record, Usage, Verdict
+from pada_agent.app.report.reading import read_elapsed
+from pada_agent.app.run_folder.layout import EVENTS, load_summary
+from pada_agent.core.records import Record, Usage
 from pada_agent.core.wording import count
 from pada_agent.evaluation.statistics import MethodTest, Words, adjust_holm, compare_methods, word_difference
-from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, choose_best
 from pada_agent.graph.summary import ModelResult, RunSummary
 
-Split = Literal["test", "validation"]
 Steps = tuple[int | None, ...]
 """Optimizer steps of a model for each seed. None if they were not reported."""
 
@@ -67,7 +66,7 @@ class ArmOutcome(Record):
     unpriced: tuple[str, ...] = ()
     """Roles that were asked, may cost money and have no price."""
     hours: float = 0.0
-    """Wall time of all stages and seeds, without work that was shared with another arm."""
+    """Time during which the runs of all seeds were running. Work that was shared with another arm counts where it was done."""
 
     @property
     def mean(self) -> float:
@@ -102,6 +101,8 @@ class ExperimentResult(Record):
     pairs: tuple[PairOutcome, ...] = ()
     """In the order of the grid's `compare`."""
     notes: tuple[str, ...] = Field(default_factory=tuple)
+    history: History | None = None
+    """What the tables of the grid have shown so far. None for a part of a grid, and in results of earlier versions."""
 
     @property
     def split(self) -> Split:
@@ -117,12 +118,13 @@ def collect_result(name: str, cells: Sequence[Cell], compare: Sequence[PairEntry
 
     Raises:
         ArtifactError: a run is not finished, or has kept no test answers.
+        ConfigError: the runs of a task were measured on different rows.
     """
     pairs, groups = compare_pairs(compare, cells), group_cells(cells).values()
     measured = [measure_arm(group, n_tests=count_tests(groups)) for group in groups]
     outcomes = correct_for_number(merge_equal(measured))
-    versions = tell_different(cell.folder / MANIFEST for cell in cells)
-    notes = [*describe_limits(outcomes, pairs), *([versions] if versions else [])]
+    split: Split = "test" if cells[0].config.data.test else "validation"
+    notes = [*describe_limits(outcomes, pairs), *describe_runs_of(cells, split)]
     return ExperimentResult(name=name, outcomes=tuple(outcomes), pairs=tuple(pairs), notes=tuple(notes))
 
 
@@ -157,7 +159,7 @@ def measure_arm(cells: Sequence[Cell], *, n_tests: int = 1) -> ArmOutcome:
         n_synthetic=tuple(model.n_synthetic for model in models),
         n_joined=tuple(s.rows.accepted for s in summaries),
         n_requested=tuple(s.rows.requested for s in summaries),
-        n_steps=tuple(model.n_steps for model in models),
+        n_steps=tuple(map(count_steps, models)),
         n_plain_steps=tuple(find_plain(s).n_steps for s in summaries) if augmented else (),
         is_chosen=augmented and any(sum(bool(model.iteration) for model in s.models) > 1 for s in summaries),
         accuracy=tuple(metrics.accuracy if metrics else 0.0 for metrics in measured),
@@ -174,29 +176,8 @@ def measure_arm(cells: Sequence[Cell], *, n_tests: int = 1) -> ArmOutcome:
                 {role for cell, s in zip(cells, summaries, strict=True) for role in list_unpriced(cell.config, s.usage)}
             )
         ),
-        hours=sum(sum(s.seconds_by_stage.values()) for s in summaries) / 3600,
+        hours=sum(map(_count_seconds, cells, summaries)) / 3600,
     )
-
-
-def find_model(summary: RunSummary, cell: Cell) -> ModelResult:
-    """The run's model that represents the arm. For an augmenting arm, the best round by the selection part.
-
-    Raises:
-        ArtifactError: it was not measured on test.
-    """
-    by_name = {arm.name: arm for arm in summary.models}
-    rounds = [model for model in summary.models if model.iteration]
-    name = UNTOUCHED if cell.measured == "untouched" else FINE_TUNED
-    if cell.measured == "augmented" and rounds:
-        name = choose_best(rounds).name
-    if by_name[name].test is None and cell.config.data.test:
-        raise ArtifactError(f"{cell.folder}: '{name}' was not measured on test. Delete the folder and run it again.")
-    return by_name[name]
-
-
-def find_plain(summary: RunSummary) -> ModelResult:
-    """The first fine-tuning of the run."""
-    return next(model for model in summary.models if model.name == FINE_TUNED)
 
 
 def compare_with_plain(
@@ -207,13 +188,12 @@ def compare_with_plain(
     *,
     n_tests: int = 1,
 ) -> MethodTest:
-    """Compare the arm's models with the first fine-tuning of the same runs."""
-    plain = list(map(find_plain, summaries))
-    return compare_methods(
-        [_read_verdicts(cell, model, split) for cell, model in zip(cells, plain, strict=True)],
-        [_read_verdicts(cell, model, split) for cell, model in zip(cells, models, strict=True)],
-        n_tests=n_tests,
-    )
+    """Compare the arm's models with the first fine-tuning of the same runs.
+
+    Raises:
+        ConfigError: the runs were measured on different rows.
+    """
+    return _compare(cells, list(map(find_plain, summaries)), cells, models, split, n_tests=n_tests)
 
 
 def compare_pairs(compare: Sequence[PairEntry], cells: Sequence[Cell]) -> list[PairOutcome]:
@@ -221,6 +201,7 @@ def compare_pairs(compare: Sequence[PairEntry], cells: Sequence[Cell]) -> list[P
 
     Raises:
         ArtifactError: a run is not finished, or has kept no test answers.
+        ConfigError: arms were measured on different rows.
     """
     groups = group_cells(cells)
     places = list(dict.fromkeys((task, size) for task, size, _ in groups))
@@ -231,9 +212,7 @@ def compare_pairs(compare: Sequence[PairEntry], cells: Sequence[Cell]) -> list[P
         if (*place, pair.arm) in groups and (*place, pair.against) in groups
     ]
     tests = [
-        compare_methods(
-            _verdicts_of(groups[*place, pair.against]), _verdicts_of(groups[*place, pair.arm]), n_tests=len(wanted)
-        )
+        _compare_arms(groups[*place, pair.against], groups[*place, pair.arm], n_tests=len(wanted))
         for pair, place in wanted
     ]
     adjusted = adjust_holm([test.p_value for test in tests])
@@ -352,18 +331,34 @@ def _word(outcome: ArmOutcome, p_holm: float | None) -> ArmOutcome:
     return outcome.model_copy(update={"p_holm": p_holm, "words": words})
 
 
-def _verdicts_of(cells: Sequence[Cell]) -> list[list[Verdict]]:
-    return [_read_verdicts(cell, find_model(load_summary(cell.folder), cell), "test") for cell in cells]
+def _compare_arms(before: Sequence[Cell], after: Sequence[Cell], *, n_tests: int) -> MethodTest:
+    ours, theirs = ([find_model(load_summary(cell.folder), cell) for cell in cells] for cells in (before, after))
+    return _compare(before, ours, after, theirs, "test", n_tests=n_tests)
+
+
+def _compare(
+    before: Sequence[Cell],
+    ours: Sequence[ModelResult],
+    after: Sequence[Cell],
+    theirs: Sequence[ModelResult],
+    split: Split,
+    *,
+    n_tests: int,
+) -> MethodTest:
+    """Compare models of the runs `after` with models of the runs `before`, in the order of the seeds."""
+    models = [(cell.folder, model) for cell, model in zip([*before, *after], [*ours, *theirs], strict=True)]
+    verdicts = read_same_rows(models, split).verdicts
+    return compare_methods(verdicts[: len(before)], verdicts[len(before) :], n_tests=n_tests)
 
 
 def _steps_of(cells: Sequence[Cell]) -> Steps:
-    return tuple(find_model(load_summary(cell.folder), cell).n_steps for cell in cells)
+    return tuple(count_steps(find_model(load_summary(cell.folder), cell)) for cell in cells)
 
 
-def _read_verdicts(cell: Cell, model: ModelResult, split: Split) -> list[Verdict]:
-    """Verdicts sorted by row id, because every seed puts validation rows in a different order."""
-    read = read_tested if split == "test" else read_validated
-    return sorted((row.verdict for row in read(cell.folder, model)), key=lambda verdict: verdict.example_id)
+def _count_seconds(cell: Cell, summary: RunSummary) -> float:
+    """As its report says. Without a record of events, the sum over stages, which count twice where they overlap."""
+    elapsed = read_elapsed(cell.folder / EVENTS)
+    return elapsed.running if elapsed else sum(summary.seconds_by_stage.values())
 
 
 def _span(counts: Sequence[int]) -> str:

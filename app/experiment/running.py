@@ -7,7 +7,10 @@ from pathlib import Path
 from pada_agent.app import wiring
 from pada_agent.app.adapters.storage.artifacts import make_folder
 from pada_agent.app.adapters.storage.datasets import FileDatasets
+from pada_agent.app.estimates.calls import count_rows
+from pada_agent.app.experiment.beforehand import refuse_early
 from pada_agent.app.experiment.grid import WHOLE, Cell, Grid, Part, group_cells, plan_cells, select_cells
+from pada_agent.app.experiment.history import carry_on, read_earlier
 from pada_agent.app.experiment.results import (
     ExperimentResult,
     collect_result,
@@ -52,7 +55,7 @@ def run_experiment(
         n_at_once: number of runs at the same time. With more than one, a run that fails does not stop the others.
 
     Raises:
-        ConfigError: something is wrong with the grid, or a folder holds a run with other settings.
+        ConfigError: something is wrong with the grid, a folder holds a run with other settings, or something that the runs need is missing.
         ArtifactError: the experiment's folder cannot be made.
         KeyboardInterrupt: the user stopped it. The message says how to continue.
     """
@@ -63,6 +66,7 @@ def run_experiment(
         raise ConfigError(
             "nothing to run: --headroom leaves out arms whose rows an LLM writes, and these are all such arms"
         )
+    refuse_early(cells)
     folder = make_folder(Path(grid.runs_folder) / grid.name)
     with nullcontext() if part.is_given else layout.locked(folder), wiring.keep_warm():
         try:
@@ -79,7 +83,11 @@ def run_experiment(
     result = collect_result(grid.name, cells, () if headroom_only else grid.compare)
     if part.is_given:
         return result.model_copy(update={"notes": (*result.notes, OF_A_PART)})
-    write_tables(result, folder, name="headroom" if headroom_only else "results")
+    if headroom_only:
+        write_tables(result, folder, name="headroom")
+        return result
+    result = carry_on(result, read_earlier(folder / "results.json", ExperimentResult))
+    write_tables(result, folder)
     return result
 
 
@@ -97,7 +105,7 @@ def describe_power(grid: Grid, datasets: DatasetSource, part: Part = WHOLE) -> s
 
     Raises:
         ConfigError: something is wrong with the grid's settings, or it does not have such arms or seeds.
-        DatasetError: test rows cannot be read.
+        DatasetError: nothing of a split can be read.
     """
     groups = group_cells(select_cells(plan_cells(grid, datasets), part))
     places = dict.fromkeys((task, size) for task, size, _ in groups)
@@ -106,9 +114,10 @@ def describe_power(grid: Grid, datasets: DatasetSource, part: Part = WHOLE) -> s
     n_declared = sum({pair.arm, pair.against} <= arms for pair in grid.compare)
     n_tests = n_declared * len(places) or count_tests(groups.values())
     lines = [f"{count(n_seeds, 'seed')}, {count(n_tests, 'comparison')} under Holm's correction:"]
+    one_of = {task: group[0].config for (task, _, _), group in groups.items()}
+    n_test = {task: count_rows(config, datasets).test for task, config in one_of.items()}
     for task, size in places:
-        data = next(group[0].config.data for key, group in groups.items() if key[:2] == (task, size))
-        n_rows = len(datasets.read(data.test, limit=data.test_limit, shuffle=data.shuffle))
+        n_rows = n_test[task]
         could_show = _word_smallest(expect_spread(n_rows, n_seeds), n_tests)
         lines.append(f"  {task}{f' ({size} rows)' if size else ''}, {count(n_rows, 'test row')}: {could_show}")
     if part.is_given:

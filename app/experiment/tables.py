@@ -46,7 +46,8 @@ PAIRS_HEADER = [
     "could show",
 ]
 PAIRS_LEGEND = (
-    "Comparisons written down in the grid before it ran, on the same test rows and seeds; the first is the primary one."
+    "Comparisons that the grid declares, on the same test rows and seeds; the first is the primary one. A note names those that were not"
+    " declared beforehand."
     " `verdict`: at 5%, after Holm's correction over these comparisons."
 )
 LEGEND = (
@@ -146,7 +147,7 @@ def _to_row(outcome: ArmOutcome) -> list[str]:
         tested = [f"{100 * t.difference:+.1f}", bounds, f"{t.p_value:.3g}", p_holm, str(o.words)]
         tested.append(_word_smallest(t))
     name = " = ".join((o.arm, *o.also))
-    steps = [_listed([n or 0 for n in o.n_steps]), list_steps(o.n_plain_steps) if o.n_plain_steps else ""]
+    steps = [list_steps(o.n_steps), list_steps(o.n_plain_steps) if o.n_plain_steps else ""]
     figures = [_listed(o.n_synthetic), *steps, f"{100 * o.mean:.1f}%"]
     figures.append(" ".join(f"{100 * a:.1f}" for a in o.accuracy))
     usd = word_cost(usage.cost_usd, o.unpriced).replace("$", "")

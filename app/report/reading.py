@@ -80,7 +80,7 @@ def read_files(
     batches = rows.read_reports(summary.batches)
     usage_by_agent: dict[str, Usage] = rows.note(lambda: read_totals_by_agent(folder / layout.CALLS), {})
     manifest = rows.note(lambda: _read_manifest(folder / layout.MANIFEST), None)
-    elapsed = _read_elapsed(folder / layout.EVENTS)
+    elapsed = read_elapsed(folder / layout.EVENTS)
     return RunFiles(
         summary=summary,
         is_finished=is_finished,
@@ -169,14 +169,14 @@ def _read_manifest(path: Path) -> layout.Manifest | None:
         raise refuse_content(path, exc, folder=path.parent, if_damaged="") from exc
 
 
-class _Elapsed(NamedTuple):
+class Elapsed(NamedTuple):
     """Seconds that a run took: those during which it was running, and all, with pauses."""
 
     running: float
     whole: float
 
 
-def _read_elapsed(path: Path) -> _Elapsed | None:
+def read_elapsed(path: Path) -> Elapsed | None:
     """From the lines that have a time. A run that was killed may leave half a line.
 
     What passed before a start or resume was a pause. A clock that is set back costs the time since the last event.
@@ -184,7 +184,7 @@ def _read_elapsed(path: Path) -> _Elapsed | None:
     events = [event for line in _read_text(path).split("\n") if (event := _read_event(line))]
     steps = [(max(0.0, (b.time - a.time).total_seconds()), b.is_start) for a, b in pairwise(events)]
     whole = sum(seconds for seconds, _ in steps)
-    return _Elapsed(sum(seconds for seconds, is_pause in steps if not is_pause), whole) if whole else None
+    return Elapsed(sum(seconds for seconds, is_pause in steps if not is_pause), whole) if whole else None
 
 
 class _TimedEvent(NamedTuple):

@@ -203,7 +203,8 @@ def count_errors(pattern: ErrorPattern) -> str:
 def _model_row(model: ModelResult, *, is_best: bool, with_test: bool, with_steps: bool) -> list[str]:
     v = model.validation
     row = [model.name + " *" * is_best, str(model.n_train_rows), str(model.n_synthetic)]
-    row += [str(model.n_steps or 0)] * with_steps + [str(v.n)]
+    unknown = "0" if model.iteration is None else "?"
+    row += [unknown if model.n_steps is None else str(model.n_steps)] * with_steps + [str(v.n)]
     row += [percent(v.accuracy), interval(v), percent(model.selection.accuracy)]
     return row + ([percent(model.test.accuracy), interval(model.test)] if model.test else ["", ""]) * with_test
 

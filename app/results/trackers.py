@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ Tracker = Literal["mlflow", "wandb", "tensorboard"]
 PROJECT = "pada-agent"
 MAX_CHARACTERS = 500
 """Maximum length of a setting. The whole file is logged as well if the tracker accepts files."""
+
+_REFUSED = re.compile(r"[^\w.-]")
+"""Characters that MLflow refuses in the name of a figure, and spaces."""
 
 
 class Figure(Record):
@@ -84,7 +88,7 @@ def collect_figures(summary: RunSummary, unpriced: Sequence[str] = ()) -> Iterat
         yield Figure(name=f"rows/{name}", value=n, step=0)
     yield Figure(name="rows/accepted", value=summary.rows.accepted, step=0)
     for stage, n in summary.rows.rejected.items():
-        yield Figure(name=f"rows/rejected_{stage.replace(' ', '_')}", value=n, step=0)
+        yield Figure(name=f"rows/rejected_{_REFUSED.sub('_', stage)}", value=n, step=0)
     for role, usage in summary.usage.items():
         yield Figure(name=f"llm/{role}_calls", value=usage.n_calls, step=0)
         yield Figure(name=f"llm/{role}_tokens", value=usage.input_tokens + usage.output_tokens, step=0)

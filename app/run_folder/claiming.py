@@ -84,14 +84,29 @@ def check_finished(folder: Path, config: RunConfig) -> None:
         raise ConfigError(_refuse(folder, changed))
 
 
+def find_conflicts(folder: Path, config: RunConfig) -> list[str]:
+    """How the run in `folder` differs from these settings, rows and models, if that keeps it from going on with them. Empty if there is none.
+
+    Raises:
+        ArtifactError: its settings are damaged.
+    """
+    if not is_file(folder / layout.CONFIG) or _may_change(folder):
+        return []
+    return _find_changes(folder, layout.load_run_config(folder), config)
+
+
+def _may_change(folder: Path) -> bool:
+    """Whether nothing is lost if the run starts over with other settings."""
+    return not layout.is_finished(folder) and ((folder / ERROR).is_file() or not holds_work(folder))
+
+
 def _take_on(folder: Path, config: RunConfig) -> None:
     """Continue the run that was found, with changes if nothing is lost by them."""
     found = layout.load_run_config(folder)
     if not layout.is_finished(folder) and (models := _find_other_models(folder, found, config)):
         _check_may_start_over(folder, models)
     changed = _find_changes(folder, found, config)
-    may_change = not layout.is_finished(folder) and ((folder / ERROR).is_file() or not holds_work(folder))
-    if changed and not may_change:
+    if changed and not _may_change(folder):
         raise ConfigError(_refuse(folder, changed))
     if changed:
         _start_over(folder, config)

@@ -25,6 +25,7 @@ from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.machine import LLAMA_SERVER, hash_file
 from pada_agent.core.records import Record
+from pada_agent.core.wording import count
 from pada_agent.core.yaml_values import write_values
 from pada_agent.graph.summary import RunSummary
 
@@ -95,11 +96,14 @@ def load_run_config(folder: Path) -> RunConfig:
 
 def _describe_other(folder: Path) -> str:
     """What there is in place of a run's folder."""
+    if folder.is_dir() and (runs := sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))):
+        table = " Their table is in its results.md." if (folder / "results.md").is_file() else ""
+        return f"{folder}: holds {count(len(runs), 'run')}. Name one of them, such as {runs[0]}.{table}"
     if folder.is_dir():
         return f"{folder}: not a run folder (it has no {CONFIG}). `pada run CONFIG` starts a run."
     if folder.exists():
         return f"{folder}: is a file, not a run folder. Name a folder such as runs/NAME."
-    return f"{folder}: no such folder (looked from {Path.cwd()}). `pada run CONFIG` starts a run."
+    return f"{folder}: no such folder (in {Path.cwd()}). `pada run CONFIG` starts a run."
 
 
 def word_resume(folder: Path) -> str:

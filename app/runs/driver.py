@@ -37,7 +37,7 @@ MOST_EQUAL, MOST_UNUSABLE = 3, 20
 """How many unusable answers in a row are taken, equal ones and in all: a function that does not look at `problem` would give them for ever."""
 THREAD: RunnableConfig = {"configurable": {"thread_id": THREAD_ID}}
 _OLD_ROWS = (
-    "The run goes on with those that it has read at its start. To use the new ones, start a run under another `name`."
+    "The run continues with the rows that it read at its start. To use the new ones, start a run under another `name`."
 )
 _one_opens = Lock()
 """pydantic and LangChain parse the source of what a graph is made of, and CPython 3.11 fails where two threads make syntax trees

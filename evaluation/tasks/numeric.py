@@ -56,6 +56,7 @@ class Numeric(Task):
         {"question": ("question",), "answer": ("answer",), "final_answer": ("final_answer",)}
     )
     max_new_tokens = 256
+    compares_answers = True
     variety = "Each new problem has its own story, people and numbers."
     default_instruction: ClassVar[str] = ""
 

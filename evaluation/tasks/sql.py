@@ -70,6 +70,7 @@ class Sql(Task):
     stop = (";\n",)
     reads_database = True
     makes_answers = True
+    compares_answers = True
     turns_on_a_word = True
     default_instruction: ClassVar[str] = "Write one SQLite query that answers the question."
 

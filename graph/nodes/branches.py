@@ -15,6 +15,7 @@ from pada_agent.agents.data_generation.batch_planning import (
 )
 from pada_agent.agents.data_generation.contrasts import find_contrasts, show_contrasts
 from pada_agent.agents.data_generation.quota import Quota
+from pada_agent.agents.data_generation.solved_rows import choose_solved
 from pada_agent.agents.data_generation.varied_answers import vary_answers
 from pada_agent.agents.guards.leak_guard import LeakGuard
 from pada_agent.agents.pattern_analysis.pattern_tracking import weigh_by_repair
@@ -105,15 +106,16 @@ def plan_patterns(
 
 
 def fix_answers(batches: list[Batch], state: BranchState, adapters: Adapters, *, top_up: int) -> list[Batch]:
-    """The batches with right answers that code makes, if the settings say so and the task can."""
-    settings = state["settings"]
+    """The batches, with how their answers come about if it is not the writer who gives each with its question: by vote, or by code."""
+    settings, training = state["settings"], read_training(state, adapters)
+    batches = choose_solved(batches, training, task=adapters.task, settings=settings.generation)
     if not settings.generation.vary_answers:
         return batches
     refs = kept_synthetic(settings, state["models"][state["plan"].diagnosed_model])
     known = [*refs, state["new_rows"]] if top_up else refs
     return vary_answers(
         batches,
-        read_training(state, adapters),
+        training,
         [row for ref in known for row in adapters.store.read_rows(ref.key, Example)],
         task=adapters.task,
         seed=settings.seed,

@@ -256,7 +256,7 @@ def store_splits(
 
 
 def _fit_similarity(settings: RunConfig, data: DataSplits, adapters: Adapters) -> float | None:
-    if settings.loop.max_iterations == 0 or settings.generation.sources == "held_back":
+    if settings.loop.max_iterations == 0 or not settings.generation.written_share:
         return None  # nothing is written
     state = {"settings": settings, "data": data}
     training, protected = read_training(state, adapters), read_protected(state, adapters)

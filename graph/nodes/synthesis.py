@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from random import Random
+from typing import Any
 
 from pada_agent.agents.data_generation.generate import Assignment, assign_rows, generate_drafts
 from pada_agent.agents.data_generation.question_form import find_form
+from pada_agent.agents.data_generation.solved_rows import write_solved
 from pada_agent.agents.guards.draft_checks import verify_drafts
 from pada_agent.agents.guards.guard import NOT_NEEDED, GuardContext, reject
 from pada_agent.agents.quality_control.acceptance import accept_unreviewed, decide, keep_ratings, read_probes
@@ -15,7 +17,7 @@ from pada_agent.agents.quality_control.feedback import advise, remember
 from pada_agent.agents.quality_control.judge_calibration import Probe, make_probes
 from pada_agent.agents.quality_control.rating import rate_batch
 from pada_agent.agents.unusable_answers import GENERATOR, JUDGE, SOLVER, AnswerCount
-from pada_agent.core.records import Batch, BatchReport, Branch, JudgeProbe, Rating, Ref, Rejection, Unusable
+from pada_agent.core.records import Batch, BatchReport, Branch, Draft, JudgeProbe, Rating, Ref, Rejection, Unusable
 from pada_agent.core.tally import Tally
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.rows.token_limits import explain_unlearnable
@@ -36,7 +38,7 @@ BRANCHES: dict[Branch, str] = {"pattern": "generalization_branch", "training_err
 
 def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
     """Write the rows of the batch that are still open, using the feedback on earlier attempts."""
-    settings, batch, attempt = state["settings"], state["batch"], state.get("attempt", 0) + 1
+    batch, attempt = state["batch"], state.get("attempt", 0) + 1
     find_tally(state, adapters).begin(report_progress)
     assignments = open_assignments(state, adapters)
     answers = find_answer_count(state, adapters)
@@ -45,17 +47,7 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
         if answers.is_hopeless:  # further calls would be paid for in vain
             return started
         answers.begin(GENERATOR, batch.id, label=find_label(batch, state, adapters))
-        drafts = generate_drafts(
-            batch,
-            assignments,
-            attempt=attempt,
-            feedback=state.get("feedback", []),
-            task=adapters.task,
-            generator=_tag(adapters.generator, batch, attempt),
-            settings=settings.generation,
-            seed=settings.seed,
-            training=read_training(state, adapters),
-        )
+        drafts = write_drafts(assignments, state, adapters, attempt=attempt)
     finally:
         if attempt == 1:
             find_tally(state, adapters).add(batch.n_wanted, report_progress, step="written")
@@ -64,6 +56,24 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
     if isinstance(drafts, NoReply):
         return {**started, "unusable": note_unusable(state, GENERATOR, drafts.reason)}
     return {**started, "drafts": drafts, "n_written": state.get("n_written", 0) + len(drafts)}
+
+
+def write_drafts(
+    assignments: Sequence[Assignment], state: BatchState, adapters: Adapters, *, attempt: int
+) -> list[Draft] | NoReply:
+    """Have the rows written, in the way that was chosen for the batch."""
+    settings, batch = state["settings"], state["batch"]
+    given: dict[str, Any] = {
+        "attempt": attempt,
+        "task": adapters.task,
+        "generator": _tag(adapters.generator, batch, attempt),
+        "settings": settings.generation,
+        "seed": settings.seed,
+        "training": read_training(state, adapters),
+    }
+    if batch.is_solved:
+        return write_solved(batch, assignments, embedder=adapters.embedder, **given)
+    return generate_drafts(batch, assignments, feedback=state.get("feedback", []), **given)
 
 
 def label_verification(state: BatchState, adapters: Adapters) -> PartialState:

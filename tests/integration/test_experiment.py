@@ -11,7 +11,7 @@ import yaml
 
 from pada_agent.app import wiring
 from pada_agent.app.adapters.compute import local_compute
-from pada_agent.app.experiment import running
+from pada_agent.app.experiment import beforehand, running
 from pada_agent.app.experiment.compare_runs import check_same_rows, compare_runs, describe_runs
 from pada_agent.app.experiment.grid import Grid, Part, TaskEntry, load_grid
 from pada_agent.app.experiment.methods import METHODS
@@ -116,6 +116,7 @@ def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
 
     monkeypatch.setattr(wiring, "connect", connect)
     monkeypatch.setattr(running, "FileDatasets", lambda: MemoryDatasets(memory))
+    monkeypatch.setattr(beforehand, "find_missing", lambda _: [])
     settings = make_settings(loop={"max_iterations": 1}, data={"held_back": "memory:held"}, lora={"n_steps": 2})
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
     grid = Grid(

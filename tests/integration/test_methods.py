@@ -209,6 +209,7 @@ def test_patterns_write_what_real_rows_beside_them_are_too_few_for(tmp_path: Pat
     summary = build_graph(world.connect).compile().invoke({}, context=settings)["summary"]
     branches = Counter(row.provenance.branch for row in new_rows(summary, world) if row.provenance)
     assert branches == {"held_back": 2, "pattern": 7} and summary.rows.accepted == 9
+    assert "more real data" not in summary.verdict
 
 
 def test_rows_that_a_limit_leaves_over_are_to_spare(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ class FileDatasets:
         except (OSError, ValueError) as exc:
             if not str(path).isascii() and (other := find_other_form(path)) is not None and other != path:
                 return self._find(str(other))
-            place = "in the workspace" if self._workspace else f"(looked from {Path.cwd()})"
+            place = "in the workspace" if self._workspace else f"(in {Path.cwd()})"
             is_short = len(location) <= _LONG_PATH
             hint = suggest_location(location, path, may_look=self._workspace is None) if is_short else ""
             shown = location if is_short else f"{location[:_LONG_PATH]}…"

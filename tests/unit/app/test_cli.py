@@ -273,6 +273,8 @@ def test_evaluate_warns_of_an_adapter_that_names_another_student(
     result = invoke("evaluate", config_file, "--adapter", str(tmp_path))
     assert result.stderr.startswith(f"Warning: the adapter {tmp_path} names owner/other as its base model, but ")
     assert result.stdout == "90%\n"
+    monkeypatch.setattr("pada_agent.app.runs.adapter_prompts.doubt_prompts", lambda *_: "Warning: other prompts")
+    assert invoke("evaluate", config_file, "--adapter", str(tmp_path)).stderr.endswith("\nWarning: other prompts\n")
 
 
 def test_an_arm_changes_the_runs_settings(config_file: Path, started: list[RunConfig]) -> None:

@@ -214,7 +214,8 @@ def test_an_object_store_that_cannot_be_used_is_told_if_it_is_used(
 ROLES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "the whole loop": ({}, ["analyst", "generator", "judge"]),
     "fine-tuning alone": ({"loop": {"max_iterations": 0}}, []),
-    "the oracle": ({"generation": {"sources": "held_back"}}, []),
+    "the oracle": ({"generation": {"sources": "held_back", "pattern_share": 0}}, []),
+    "real rows beside those of patterns": ({"generation": {"sources": "held_back"}}, ["analyst", "generator", "judge"]),
     "no patterns": ({"generation": {"pattern_share": 0.0}}, ["generator", "judge"]),
     "no ratings": ({"quality": {"enabled": False}}, ["analyst", "generator"]),
     "a judge for answers": ({"task": {"name": "judge"}, "loop": {"max_iterations": 0}}, ["judge"]),

@@ -43,7 +43,9 @@ def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return {"student": {"model": str(student)}, "models": roles, "runs_folder": str(tmp_path / "runs")}
 
 
-@pytest.mark.parametrize("change", [{"loop": {"max_iterations": 0}}, {"generation": {"sources": "held_back"}}])
+@pytest.mark.parametrize(
+    "change", [{"loop": {"max_iterations": 0}}, {"generation": {"sources": "held_back", "pattern_share": 0}}]
+)
 def test_a_run_that_writes_nothing_needs_neither_keys_nor_an_encoder(
     values: dict[str, Any], change: dict[str, Any]
 ) -> None:

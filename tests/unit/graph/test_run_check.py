@@ -82,6 +82,12 @@ def test_settings_for_labels_are_idle_without_labels() -> None:
     assert not any(finding.stops for finding in found.findings)
 
 
+def test_a_vote_is_idle_where_answers_cannot_be_compared() -> None:
+    idle = "generation.solved_share does nothing, because answers of the task 'exact_match' cannot be compared by code"
+    assert check(GOOD, generation={"solved_share": 0.5}).warnings == [idle]
+    assert not check(GOOD).warnings
+
+
 def test_values_of_labels_without_labels_end_the_run() -> None:
     found = check(GOOD, task={"name": "exact_match", "label_values": {"0": "no", "1": "yes", "2": "no"}})
     (finding,) = found.findings
@@ -158,20 +164,21 @@ def test_a_part_of_validation_that_is_far_too_small_is_told(
 
 
 @pytest.mark.parametrize(
-    ("loop", "sources", "warns"),
+    ("loop", "sources", "pattern_share", "warns"),
     [
-        ({}, "training_errors", True),
-        ({"max_iterations": 2}, "training_rows", True),
-        ({"max_iterations": 1}, "training_errors", False),
-        ({"max_iterations": 0}, "training_errors", False),
-        ({}, "held_back", False),
+        ({}, "training_errors", 0, True),
+        ({"max_iterations": 2}, "training_rows", 0, True),
+        ({"max_iterations": 1}, "training_errors", 0.5, False),
+        ({"max_iterations": 0}, "training_errors", 0.5, False),
+        ({}, "held_back", 0, False),
+        ({}, "held_back", 0.5, True),
     ],
 )
 def test_without_test_rows_the_rows_that_choose_an_iteration_also_measure_its_gain(
-    loop: dict[str, Any], sources: str, warns: bool
+    loop: dict[str, Any], sources: str, pattern_share: float, warns: bool
 ) -> None:
     rows = {**GOOD, "held_back": ask("spare", 5)} if sources == "held_back" else GOOD
-    options: dict[str, Any] = {"loop": loop, "generation": {"sources": sources}}
+    options: dict[str, Any] = {"loop": loop, "generation": {"sources": sources, "pattern_share": pattern_share}}
     without = {name: given for name, given in rows.items() if name != "test"}
     found = [text for text in check(without, **options).warnings if text.startswith("data.test is empty: ")]
     assert len(found) == warns

@@ -52,6 +52,8 @@ def test_a_method_is_not_charged_for_what_it_does_not_ask() -> None:
         "generator": 0,
         "judge": 0,
     }
+    beside = estimate_run(apply_settings(CONFIG, {"generation.sources": "held_back"}, origin="test"), COUNTS).low
+    assert beside["generator"].n_calls == 2 * 5, "real rows take the place of those from errors alone"
     rephrasing = apply_settings(CONFIG, find_method("auggpt").settings, origin="test")
     low = estimate_run(rephrasing, COUNTS).low
     assert (low["analyst"].n_calls, low["generator"].n_calls, low["judge"].n_calls) == (0, 100, 0), "one row a call"
@@ -73,6 +75,33 @@ def test_rows_made_by_code_cost_no_calls_unless_they_are_sent_back(
     estimate = estimate_run(apply_settings(plain, settings, origin="test"), COUNTS)
     n_least, n_most = estimate.low["generator"].n_calls, estimate.high["generator"].n_calls
     assert (n_least, n_most) == ((20, 120) if is_asked else (0, 90))
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_least", "n_most"),
+    [
+        ({}, 20 + 2 * 50 * 2, 120 + 2 * 50 * 3),
+        ({"generation.solved_share": 0.5, "generation.solver_votes": 5}, 20 + 2 * 25 * 3, 120 + 2 * 25 * 5),
+        ({"generation.solver_votes": 1, "generation.reword": False}, 20 + 2 * 50, 120 + 2 * 50),
+        ({"task.name": "exact_match"}, 20, 120),
+    ],
+)
+def test_questions_that_are_written_alone_cost_a_call_for_each_vote(
+    settings: dict[str, Any], n_least: int, n_most: int
+) -> None:
+    changed = {"task.name": "sql", "generation.solved_share": 1, **settings}
+    estimate = estimate_run(apply_settings(CONFIG, changed, origin="test"), COUNTS)
+    assert (estimate.low["generator"].n_calls, estimate.high["generator"].n_calls) == (n_least, n_most)
+
+
+def test_with_batches_of_the_provider_each_vote_waits_for_one() -> None:
+    batched = {"task.name": "sql", "models.generator.model": "openai:m", "models.generator.economy": "batch"}
+    plain, solved = (
+        estimate_run(apply_settings(CONFIG, {**batched, "generation.solved_share": share}, origin="test"), COUNTS)
+        for share in (0, 0.5)
+    )
+    attempts = CONFIG.quality.max_attempts
+    assert plain.n_batches == (2 * 1, 2 * attempts) and solved.n_batches == (2 * (1 + 2), 2 * attempts * (1 + 3))
 
 
 def test_the_students_work() -> None:

@@ -28,7 +28,7 @@ def test_the_numbers_of_gpus_double_until_that_no_longer_helps() -> None:
     hours = estimate(SEEDS)
     assert [line.n_gpus for line in hours.lines] == [1, 2, 4, 8]
     assert [line.n_at_once for line in hours.lines] == [4, 8, 8, 8]
-    assert hours.held_up_by == "the longest run, whose steps follow one another"
+    assert hours.held_up_by == "the longest run: its steps wait for one another"
     assert hours.longest_chain_hours * 3600 == pytest.approx(0.6 + 20 + 0.6 + 0.4)
     assert hours.lines[0].gpu_hours * 3600 == pytest.approx(9 + 8 * 21 + 1)
     assert 0.9 < hours.lines[0].busy_share <= 1

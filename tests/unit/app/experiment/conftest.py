@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pada_agent.app.experiment import grid
+from pada_agent.app.experiment import grid, running
 from pada_agent.core.config import RunConfig
 from pada_agent.core.ports import DatasetSource
 
@@ -14,4 +14,8 @@ def count_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     def count(config: RunConfig, datasets: DatasetSource) -> SimpleNamespace:
         return SimpleNamespace(train=len(datasets.read(config.data.train, limit=config.data.train_limit)))
 
+    def count_test(config: RunConfig, datasets: DatasetSource) -> SimpleNamespace:
+        return SimpleNamespace(test=len(datasets.read(config.data.test)))
+
     monkeypatch.setattr(grid, "count_rows", count)
+    monkeypatch.setattr(running, "count_rows", count_test)

@@ -64,6 +64,7 @@ def test_runs_that_were_scored_differently_are_not_compared(
     ("ours", "theirs"),
     [
         ({}, {"lora": {"rank": 4}, "data": {"test": "elsewhere.jsonl"}, "seed": 3}),
+        ({"task": {"labels": {"a": "", "b": ""}}}, {"task": {"labels": {"a": "the first", "b": "the last"}}}),
         ({}, {"task": {"name": "judge", "description": "Customers ask.", "turns": "all", "columns": {"question": "q"}}}),
         ({"models": {"judge": {"model": "openai:x"}}}, {"models": {"judge": {"model": "openai:x", "max_concurrency": 1}}}),
         *[
@@ -77,6 +78,14 @@ def test_runs_that_were_scored_alike_are_compared_whatever_else_differs(
 ) -> None:
     compared = compare_runs([save_run(tmp_path / "a", **ours), save_run(tmp_path / "b", **theirs)])
     assert [c.verdict for c in compared.comparisons] == ["not shown"]
+
+
+def test_a_comparison_tells_of_answers_of_different_engines(tmp_path: Path) -> None:
+    folders = [save_run(tmp_path / "a"), save_run(tmp_path / "b", student={"engine": "vllm"})]
+    assert "by different engines (student.engine: own and vllm). These round differently" in describe_runs(
+        compare_runs(folders)
+    )
+    assert "engine" not in describe_runs(compare_runs([folders[0], save_run(tmp_path / "c")]))
 
 
 def test_a_run_from_before_a_setting_existed_has_its_default(tmp_path: Path) -> None:

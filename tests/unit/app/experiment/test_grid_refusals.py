@@ -123,6 +123,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tasks": ["x"]}, "tasks: expected a mapping, such as {name: {config: …}}"),
     ({"arms": [None]}, "arms.0: expected a text or a mapping, such as {name: …, like: …}"),
     ({"arms": [{"name": "x"}]}, "arms.0.like: Field required"),
+    ({"arms": [{"name": "x" * 95, "like": "pada"}]}, f"tasks.toy: with arm '{'x' * 95}', the name of a run has 106 characters, and 100"),
     ({"arms": [{"name": "x", "like": "pada", "sets": {}}]}, "arms.0.sets: there is no such setting. Did you mean 'set'?"),
 ]  # fmt: skip
 
@@ -184,3 +185,11 @@ def test_a_grid_made_in_python_is_checked_too(tmp_path: Path) -> None:
     grid = load_grid(write(tmp_path, arms=["pada"])).model_copy(update={"sizes": (1000,)})
     with pytest.raises(ConfigError, match=r"sizes\.0: 1000, but there are 20 training rows"):
         plan_cells(grid, ROWS)
+
+
+def test_two_runs_of_a_grid_cannot_have_one_name(tmp_path: Path) -> None:
+    tasks = {name: {"config": str(tmp_path / "run.yaml")} for name in ("x", "x-all")}
+    path = write(tmp_path, tasks=tasks, arms=["pada", {"name": "all-pada", "like": "le"}])
+    told = "tasks.x-all: with arm 'pada', runs have the names of those of tasks.x with arm 'all-pada'. Rename one"
+    with pytest.raises(ConfigError, match=told):
+        load_grid(path)

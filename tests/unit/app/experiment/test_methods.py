@@ -29,7 +29,7 @@ is measured."""
 OF_OTHER_RECIPES = {"generation.n_contrasts"}
 OF_FOLDS = {"generation.error_folds"}
 OF_SOLVING = {"verification.share", "verification.temperature", "verification.rows_per_call"}
-OF_VARIATIONS = {"generation.reword"}
+OF_VARIATIONS = {"generation.reword", "generation.solver_votes", "generation.solver_examples"}
 OF_PATTERNS = {
     "generation.allocation",
     "generation.n_demonstrations",

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from pada_agent.app.experiment.grid import load_grid, plan_cells
+from pada_agent.app.experiment.running import describe_power
 from tests.fakes import MemoryDatasets
 from tests.unit.app.experiment.test_experiment import write
 
@@ -43,3 +44,14 @@ def test_steps_are_those_of_the_rows_that_a_run_trains_on(
     grid = load_grid(write(tmp_path, run={**run, "lora": {"epochs": 1, "batch_size": 1}}, arms=["pada"], seeds=[0]))
     (cell,) = plan_cells(grid, MemoryDatasets(memory))
     assert cell.config.lora.n_steps == n_train + n_train // 2
+
+
+def test_power_is_that_of_the_test_rows_that_a_run_reads(tmp_path: Path) -> None:
+    """Rows that repeat others are measured once."""
+    test = [{"question": f"What of {i}?", "answer": "no"} for i in range(30)]
+    memory = {"train": [{"question": f"What is {i}?", "answer": str(i)} for i in range(4)], "t": test * 3}
+    data = {"train": "memory:train", "validation": "memory:v", "test": "memory:t"}
+    memory["v"] = [{"question": f"What about {i}?", "answer": "no"} for i in range(2)]
+    run = {"task": {"name": "exact_match"}, "data": data}
+    grid = load_grid(write(tmp_path, run=run, arms=["pada"], seeds=[0, 1, 2]))
+    assert "toy, 30 test rows: " in describe_power(grid, MemoryDatasets(memory))

@@ -46,6 +46,13 @@ def test_figures_stand_by_model_and_for_the_whole_run() -> None:
     assert figures["seconds/fine_tune", 0] == 3_725
 
 
+def test_a_guard_may_call_its_stage_what_it_likes() -> None:
+    """MLflow refuses the whole run otherwise, after half of it was logged."""
+    rows = make_summary().rows.model_copy(update={"rejected": {"e-mail @ work (2)": 3, "not needed": 1}})
+    found = {f.name: f.value for f in trackers.collect_figures(make_summary(rows=rows))}
+    assert (found["rows/rejected_e-mail___work__2_"], found["rows/rejected_not_needed"]) == (3, 1)
+
+
 def test_the_cost_of_a_role_without_a_price_is_left_out() -> None:
     names = {figure.name for figure in trackers.collect_figures(make_summary(), ["judge"])}
     assert "llm/judge_usd" not in names

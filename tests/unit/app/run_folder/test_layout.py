@@ -131,7 +131,7 @@ def test_what_a_setting_names_is_found_from_anywhere(tmp_path: Path, monkeypatch
 
 def test_a_summary_is_read_or_its_absence_explained(tmp_path: Path) -> None:
     for read in (layout.load_summary, layout.load_run_config):
-        with pytest.raises(ArtifactError, match=r"none: no such folder \(looked from .*\). `pada run CONFIG` starts"):
+        with pytest.raises(ArtifactError, match=r"none: no such folder \(in .*\). `pada run CONFIG` starts"):
             read(tmp_path / "none")
         with pytest.raises(ArtifactError, match="not a run folder"):
             read(tmp_path)
@@ -288,3 +288,15 @@ def test_rows_that_nobody_can_reach_are_left_to_whoever_reads_them(
 
     monkeypatch.setattr(layout, "hash_file", refuse)
     assert layout.hash_data(config) == {}
+
+
+def test_a_folder_of_runs_names_one_of_them_and_their_table(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text("")
+    told = f"{tmp_path}: holds 2 runs. Name one of them, such as {tmp_path}/a."
+    with pytest.raises(ArtifactError, match=f"^{re.escape(told)}$"):
+        layout.load_run_config(tmp_path)
+    (tmp_path / "results.md").write_text("")
+    with pytest.raises(ArtifactError, match=re.escape(f"{told} Their table is in its results.md.")):
+        layout.load_summary(tmp_path)

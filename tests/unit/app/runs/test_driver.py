@@ -275,7 +275,7 @@ def test_a_run_that_resumes_says_that_it_does_not_read_changed_rows_again(world:
     world.work = lambda: "done"
     told: list[RunEvent] = []
     assert driver.resume_run(tmp_path / "demo", on_event=told.append).summary
-    assert f"the rows in {train} have changed. The run goes on with those that it has read" in told[0].data["detail"]
+    assert f"the rows in {train} have changed. The run continues with the rows that it read" in told[0].data["detail"]
 
 
 @pytest.mark.usefixtures("world")

@@ -53,7 +53,7 @@ def test_what_may_be_meant_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         FileDatasets().read(location)
     shown = split_slice(location)[0]
     shown = shown if shown == shown.strip() else repr(shown)
-    assert str(caught.value) == f"{shown}: no such file (looked from {tmp_path}){f'. {hint}' if hint else ''}"
+    assert str(caught.value) == f"{shown}: no such file (in {tmp_path}){f'. {hint}' if hint else ''}"
 
 
 def test_a_server_does_not_tell_names_of_other_files(tmp_path: Path) -> None:
