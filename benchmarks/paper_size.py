@@ -1,4 +1,4 @@
-"""C4-paper: an iteration of the paper's size, about 230 LLM calls, against its critical path.
+"""C4-paper: an iteration of the paper's size, more than 200 LLM calls, against its critical path.
 
 It uses the real graph and worker. Calls take as long as recorded ones of the same kind. Their answers are valid and all
 different, so that no row is refused as a copy, and the judge sends back one row in forty.

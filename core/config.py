@@ -34,7 +34,7 @@ class DataConfig(Settings):
     validation: str = ""
     """Rows used to diagnose failures and to select the best model. Required, either here or as the graph's input."""
     test: str = ""
-    """Rows for the final test, read once at the end of the run. If empty, the gain is measured on the validation rows that choose the best
+    """Rows for the final test, which the student answers once, at the end of the run. If empty, the gain is measured on the validation rows that choose the best
     iteration, and is probably too high."""
     held_back: str = ""
     """Real rows for `generation.sources: held_back`. If empty, the training rows left over by `train_limit` are used."""

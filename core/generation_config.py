@@ -41,9 +41,9 @@ class GenerationConfig(Settings):
     of its count, another row's query in place of a value) or makes a simple one on the same tables, and runs it on the database (docs/sql.md). If
     false, the writer writes both, as in the paper and in the other published methods (docs/adr/0015)."""
     reword: bool = True
-    """Whether the writer rewords the questions that code made along with varied answers (`vary_answers`). Without it, they are used as they are: no
-    call, right, in the words of the training questions, and now and then clumsy. A strong writer words more naturally; a weak one also changes
-    what is asked (docs/adr/0015)."""
+    """Whether the writer rewords the questions that code made along with varied answers (`vary_answers`). If false, they
+    are used as they are: no call, nearly always right, in the words of the training questions, and sometimes clumsy. A strong writer words more
+    naturally; a weak one also changes what is asked (docs/adr/0015)."""
     solved_share: float = Field(default=0, ge=0, le=1)
     """Fraction of the calls that write questions alone, going on from real ones. Each question is then answered by the writer several times, beside
     the training rows most like it, and becomes a row if its answers agree (self-consistency, arXiv 2203.11171). For `sql` and numeric tasks. These
