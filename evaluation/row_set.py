@@ -107,13 +107,21 @@ class RowSet(Sequence[Example]):
             found |= zip(places, _find_nearest_among(ours[places], theirs, among), strict=True)
         return [found[i] for i in range(len(rows))]
 
-    def find_nearest_to(self, texts: Sequence[str], k: int, embedder: Embedder) -> list[list[Example]]:
-        """For each text, the `k` rows of this set whose questions are nearest by cosine, nearest first. Fewer if there are fewer rows."""
-        if not (texts and k and len(self)):
+    def find_nearest_to(
+        self, texts: Sequence[str], k: int, embedder: Embedder, *, among: Sequence[int] | None = None
+    ) -> list[list[Example]]:
+        """For each text, the `k` rows of this set whose questions are nearest by cosine, nearest first. Fewer if there are fewer rows.
+
+        Args:
+            among: positions of the rows that count. None: all of them.
+        """
+        places = np.arange(len(self)) if among is None else np.asarray(among, dtype=np.int64)
+        if not (texts and k and len(places)):
             return [[] for _ in texts]
         theirs = self.remember("vectors", lambda: self.embed([self.texts.of(row) for row in self], embedder))
+        theirs = theirs if among is None else theirs[places]
         cosines = np.asarray(embedder.embed(texts), dtype=np.float32) @ theirs.T
-        return [[self[place] for place in np.argsort(-row, kind="stable")[:k]] for row in cosines]
+        return [[self[int(places[near])] for near in np.argsort(-row, kind="stable")[:k]] for row in cosines]
 
     def _group(self, rows: Sequence[Example]) -> dict[int | None, list[int]]:
         """The positions of rows by what is beside their words. None for long questions, where it does not matter."""

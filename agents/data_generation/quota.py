@@ -22,6 +22,7 @@ STAGE_WORDS = {
     "unlikely": "unlikely labels",
     "contamination": "too close to held-out rows",
     "verification": "wrong answers",
+    "vote": "no majority for an answer",
 }
 """How a message names a rejection stage, if not by its own name."""
 

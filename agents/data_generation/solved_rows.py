@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
+from typing import NamedTuple
 
-from pada_agent.agents.data_generation.generate import Assignment, draft_item, trace
+from pada_agent.agents.data_generation.generate import Assignment, DraftItem, draft_item, trace
 from pada_agent.core.concurrency import map_concurrently
 from pada_agent.core.generation_config import GenerationConfig
 from pada_agent.core.ports import Embedder
@@ -19,6 +20,7 @@ from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import TURNS, DraftProblem, Task
 from pada_agent.prompts.numbering import Numbered, number_from_one
 from pada_agent.prompts.prompted_model import NoReply, PromptedModel, ShownRows, try_ask
+from pada_agent.prompts.structured_call import StructuredReply
 
 QUESTIONS, ANSWER = "more_questions", "answer_like_examples"
 """The prompts: for questions that go on with real ones, and for the answer to one of them."""
@@ -55,14 +57,74 @@ def write_solved(
     training: Sequence[Example],
     embedder: Embedder,
 ) -> list[Draft] | NoReply:
-    """Have questions written in one call, and each answered up to `solver_votes` times, beside the training rows nearest to it.
+    """Have questions written, and each answered up to `solver_votes` times, beside the training rows nearest to it.
 
-    A question whose first answer is not confirmed by more than half of the votes gives a draft with a `problem`.
+    A call writes questions about one thing: rows on different databases are written apart, and answered beside rows on their
+    own. A question whose first answer is not confirmed by more than half of the votes gives a draft with a `problem`.
     """
     training, draw = RowSet.of(training), f"{seed}/{batch.id}/{attempt}"
+    places = training.remember("by what is told", lambda: _group_by_about(training, task))
+    groups: dict[str, list[Assignment]] = {}
+    for assigned in assignments:
+        groups.setdefault(task.about([assigned.source]), []).append(assigned)
+    questions: dict[int, _Question] = {}
+    failures: list[NoReply] = []
+    for about, group in groups.items():
+        among = places.get(about, [])
+        alike = [training[place] for place in among] if len(places) > 1 else training
+        reply = _ask_for_questions(batch, group, alike, about, draw, task=task, generator=generator, settings=settings)
+        if isinstance(reply, NoReply):
+            failures.append(reply)
+            continue
+        texts = {item.row - 1: str(getattr(item, task.question_field)).strip() for item in reply.items}
+        found = training.find_nearest_to(
+            list(texts.values()), settings.solver_examples, embedder, among=among if len(places) > 1 else None
+        )
+        for (row, text), nearest in zip(texts.items(), found, strict=True):
+            questions[row] = _Question(text, about, nearest, reply.call_keys[-1])
+    if failures and not questions:
+        return failures[0]
+
+    def solve(assigned: Assignment) -> Draft:
+        written = questions[assigned.row]
+        solver = Solver(written.about, written.nearest, assigned, f"{draw}/{assigned.row}", task, generator)
+        fields, problem = solver.vote(written.text, settings.solver_votes)
+        provenance = trace(assigned, batch, attempt=attempt, call_key=written.call_key)
+        return Draft(row=assigned.row, fields=fields, problem=problem, provenance=provenance)
+
+    return map_concurrently(solve, [a for a in assignments if a.row in questions])
+
+
+class _Question(NamedTuple):
+    """A question that was written, and what it is answered with."""
+
+    text: str
+    about: str
+    nearest: list[Example]
+    call_key: str
+
+
+def _group_by_about(training: Sequence[Example], task: Task) -> dict[str, list[int]]:
+    """Positions of the training rows by what is told about the task with them: of one database each, for instance."""
+    groups: dict[str, list[int]] = {}
+    for place, row in enumerate(training):
+        groups.setdefault(task.about([row]), []).append(place)
+    return groups
+
+
+def _ask_for_questions(
+    batch: Batch,
+    assignments: Sequence[Assignment],
+    training: Sequence[Example],
+    about: str,
+    draw: str,
+    *,
+    task: Task,
+    generator: PromptedModel,
+    settings: GenerationConfig,
+) -> StructuredReply[DraftItem] | NoReply:
     sources = [a.source for a in assignments]
-    about = task.about(sources)
-    reply = try_ask(
+    return try_ask(
         generator.ask,
         QUESTIONS,
         {
@@ -79,20 +141,6 @@ def write_solved(
         tags=TAGS,
         shown=_show_questions(draw_others(sources, training, draw), sources, about, task),
     )
-    if isinstance(reply, NoReply):
-        return reply
-    written = {item.row - 1: str(getattr(item, task.question_field)).strip() for item in reply.items}
-    open_rows = [a for a in assignments if a.row in written]
-    nearest = training.find_nearest_to([written[a.row] for a in open_rows], settings.solver_examples, embedder)
-
-    def solve(place: int) -> Draft:
-        assigned = open_rows[place]
-        solver = Solver(about, nearest[place], assigned, f"{draw}/{assigned.row}", task, generator)
-        fields, problem = solver.vote(written[assigned.row], settings.solver_votes)
-        provenance = trace(assigned, batch, attempt=attempt, call_key=reply.call_keys[-1])
-        return Draft(row=assigned.row, fields=fields, problem=problem, provenance=provenance)
-
-    return map_concurrently(solve, range(len(open_rows)))
 
 
 def draw_others(sources: Sequence[Example], training: Sequence[Example], draw: str) -> list[Example]:

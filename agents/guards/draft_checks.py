@@ -116,7 +116,7 @@ def _compose(draft: Draft, assignment: Assignment, task: Task) -> Example | Reje
     example_id = f"syn-{origin.batch_id}-a{origin.attempt}-r{draft.row + 1}"
     made: Example | DraftProblem
     if draft.problem:
-        return reject_draft(draft, "verification", draft.problem)
+        return reject_draft(draft, "vote", draft.problem)
     if tag := find_prompt_tag(draft, assignment.source, task):
         made = DraftProblem(reason=f"contains {tag}, which belongs to the prompt and not to the row")
     elif words := find_refusal(draft, assignment.source, task):

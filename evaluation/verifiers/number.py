@@ -23,7 +23,7 @@ from pada_agent.evaluation.verifiers.number_notation import (
     join_sure_groups,
     to_plain,
 )
-from pada_agent.evaluation.verifiers.number_scales import SCALE_WORD, SCALES
+from pada_agent.evaluation.verifiers.number_scales import SCALE_WORD, find_power
 from pada_agent.evaluation.verifiers.units import is_unit
 
 DecimalMark = Literal[".", ","]
@@ -295,7 +295,7 @@ def _read(match: re.Match[str], mark: DecimalMark) -> Number | None:
     if match["short"] and match["currency"]:
         value = _checked_value(value * 10 ** _SHORT_SCALES[match["short"][0].lower()])
     elif match["scale"]:
-        value = _checked_value(value * 10 ** SCALES[match["scale"].strip(f" {GROUP_SPACE}").lower()])
+        value = _checked_value(value * 10 ** find_power(match["scale"].strip(f" {GROUP_SPACE}")))
     if value is None:
         return None
     is_negative = (match["sign"] or "+").strip() != "+" or match["sign_inside"] == "-"

@@ -188,8 +188,21 @@ def defines(code: str, name: str) -> bool:
 
 
 def _assigns(code: str, name: str) -> bool:
-    """Whether the code is `name = lambda …`, or assigns another function."""
-    return re.search(rf"^{re.escape(name)}\s*=(?!=)", code, re.MULTILINE) is not None and parses(code)
+    """Whether the code is `name = lambda …`, or assigns another function. With a `return` beside it, it is a body: `n = 0`."""
+    is_assigned = re.search(rf"^{re.escape(name)}\s*=(?!=)", code, re.MULTILINE) is not None and parses(code)
+    return is_assigned and not _has_return(code)
+
+
+def _has_return(code: str) -> bool:
+    """Whether there is a `return` outside every function, as in the lines of a body."""
+    waiting: list[ast.AST] = [parse(code)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Return):
+            return True
+        if not isinstance(node, FunctionNode | ast.ClassDef | ast.expr):
+            waiting.extend(ast.iter_child_nodes(node))
+    return False
 
 
 def trim_to_code(code: str) -> str:

@@ -22,6 +22,8 @@ _CLOCK = re.compile(r"\d{1,2}:\d\d")
 """A time of day, which may be written without the colon."""
 _N_DIGITS_OF_ID = 7
 """So many digits are a phone number or the like, whose marks are left out at will."""
+_GROUPING = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+"""The comma of `50-1,000`."""
 _PLAIN_NUMBER = re.compile(r"[\d.,'_]+")
 _SIGNS = re.compile(r"(?<=[^\W\d_])[+#]+|\b[A-Z][A-Za-z]?(-)(?!\w)")
 """Signs that make another name: `C++`, `C#`, `Na+`, `O-`."""
@@ -84,7 +86,7 @@ def _are_other_digits(one: str, other: str) -> bool:
         return all(ours != theirs for ours, theirs in values)
     if _CLOCK.fullmatch(one) or _CLOCK.fullmatch(other):
         return False
-    groups, of_other = re.findall(r"\d+", one), re.findall(r"\d+", other)
+    groups, of_other = (re.findall(r"\d+", _GROUPING.sub("", digits)) for digits in (one, other))
     return groups != of_other and sum(map(len, groups)) < _N_DIGITS_OF_ID
 
 

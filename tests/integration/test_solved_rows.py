@@ -66,7 +66,7 @@ def test_half_of_the_calls_write_questions_alone_and_their_answers_are_voted_on(
     assert not any("ice" in row.prompt for row in solved)
     assert all(row.answer.startswith("SELECT degrees + 0 ") for row in solved)
     rejected = sum((Counter(report.n_rejected) for report in world.read_reports(summary)), Counter[str]())
-    assert rejected["verification"] == sum("is ice when" in prompt for prompt in model.prompts) // 3 > 0
+    assert rejected["vote"] == sum("is ice when" in prompt for prompt in model.prompts) // 3 > 0
 
 
 def test_without_the_setting_nothing_changes(tmp_path: Path) -> None:

@@ -114,6 +114,8 @@ def test_answers_that_only_punctuation_or_an_a_tells_apart_are_different(one: st
         ("Once Upon A Time", "once upon a time"),
         ("a dog", "dog"),
         ("St. John's", "St Johns"),
+        ("50-1,000", "50-1000"),
+        ("1,000:1", "1000:1"),
     ],
 )
 def test_other_punctuation_and_articles_make_no_difference_to_an_answer(one: str, other: str) -> None:
@@ -178,6 +180,7 @@ def test_programs_of_any_depth_are_read_and_not_a_crash(nested: str) -> None:
         ("def f(x):\n    y = 1\n    return y\nz = 2\n", "def f(x):\n    pass\nz = 2\n"),
         ("def f(x): return 'ä'\n", "def f(x): pass\n"),
         ("def g():\n    return 1\n", "def g():\n    return 1\n"),
+        ("f = 0\nif f:\n    return 1\n", "f = 0\nif f:\n    return 1\n"),
         ("f = abs\n", "f = abs\n\nf = lambda *_, **__: None\n"),
     ],
 )

@@ -154,7 +154,7 @@ def test_an_answer_counts_if_more_than_half_give_it_and_no_more_are_asked_for_th
     batch = Batch(id="i1-s1-b1", branch="pattern", iteration=1, source_ids=(training[0].id,))
     found = verify_drafts(drafts, assign_rows(batch, training, {}, task=task, seed=0), task=task, guards=[])
     assert [row.answer for row in found.candidates] == ([] if problem else [WARMEST])
-    assert [(r.stage, r.reason) for r in found.rejections] == ([("verification", problem)] if problem else [])
+    assert [(r.stage, r.reason) for r in found.rejections] == ([("vote", problem)] if problem else [])
 
 
 def test_a_tie_is_no_majority_and_a_single_vote_is_one(task: Task) -> None:
@@ -183,6 +183,45 @@ def test_a_question_that_got_no_answer_costs_its_own_row_alone(task: Task) -> No
 def test_without_usable_questions_there_is_no_reply(task: Task) -> None:
     drafts, _ = write(task, ScriptedModel(lambda _: "I cannot."))
     assert isinstance(drafts, NoReply)
+
+
+def test_questions_about_several_databases_are_written_and_answered_apart(tmp_path: Path) -> None:
+    for name, column in (("warm", "degrees"), ("old", "years")):
+        with closing(sqlite3.connect(tmp_path / f"{name}.sqlite")) as made, made:
+            made.execute(f"CREATE TABLE thing (name TEXT, {column} INT)")
+            made.execute("INSERT INTO thing VALUES ('ice', 7), ('wax', 60)")
+    task = make_task(TaskConfig(name="sql", database=str(tmp_path)))
+    fields = [
+        {"question": f"what is the lowest {column}", "sql": f"SELECT MIN({column}) FROM thing", "database": name}
+        for name, column in (("warm", "degrees"), ("old", "years"))
+    ]
+    training = [task.read(RawRow(where=f"train.jsonl:{n}", fields=row)) for n, row in enumerate(fields, start=1)]
+    batch = Batch(id="b1", branch="pattern", iteration=1, source_ids=tuple(row.id for row in training), is_solved=True)
+
+    def reply(request: ChatRequest) -> str:
+        told = "".join(turn.content for turn in request.messages)
+        assert ("degrees" in told) != ("years" in told), "nothing of the other database is told"
+        column = "degrees" if "degrees" in told else "years"
+        if "Answer this question" in request.messages[-1].content:
+            return says_query(f"SELECT MAX({column}) FROM thing")
+        return says_question(f"what is the highest {column}")
+
+    drafts = write_solved(
+        batch,
+        assign_rows(batch, training, {}, task=task, seed=0),
+        attempt=1,
+        task=task,
+        generator=PromptedModel(ScriptedModel(reply)),
+        settings=GenerationConfig(solved_share=1),
+        seed=0,
+        training=training,
+        embedder=Words(),
+    )
+    assert isinstance(drafts, list)
+    assert [(draft.row, draft.fields["query"], draft.problem) for draft in drafts] == [
+        (0, "SELECT MAX(degrees) FROM thing", ""),
+        (1, "SELECT MAX(years) FROM thing", ""),
+    ]
 
 
 def test_the_chosen_batches_are_evenly_spread_and_only_where_a_vote_is_possible(task: Task) -> None:

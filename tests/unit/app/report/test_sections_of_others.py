@@ -41,5 +41,5 @@ def test_a_section_that_cannot_be_drawn_says_why(
 
 def test_the_report_says_what_each_stage_is_that_rejects_rows() -> None:
     section = (HERE / "sections" / "synthetic.html.j2").read_text(encoding="utf-8")
-    stages = {*(guard.stage for guard in BUILT_IN), "verification", "quality", "person", NOT_NEEDED}
+    stages = {*(guard.stage for guard in BUILT_IN), "verification", "vote", "quality", "person", NOT_NEEDED}
     assert [stage for stage in sorted(stages) if f"<li>{stage}: " not in section] == []
