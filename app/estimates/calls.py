@@ -171,6 +171,11 @@ def count_writing(config: RunConfig, n_synthetic: int) -> int:
     return math.ceil(round(n_synthetic * generation.written_share) / generation.rows_per_call)
 
 
+def count_voting(config: RunConfig, n_synthetic: int) -> int:
+    """Number of calls in which the writer answers its own questions in an iteration, if the first answers agree."""
+    return count_solver_calls(config, round(n_synthetic * config.generation.written_share), most=False)
+
+
 def count_judging(config: RunConfig, n_synthetic: int, *, attempts: int = 1) -> tuple[int, int]:
     """Number of calls in which the judge answers an iteration's rows itself, and in which it rates them."""
     quality, verification = config.quality, config.verification

@@ -12,6 +12,7 @@ from pada_agent.app.estimates.calls import (
     count_analyses,
     count_folds,
     count_judging,
+    count_voting,
     count_writing,
 )
 from pada_agent.app.estimates.rates import Rates
@@ -100,7 +101,7 @@ class RunChain:
         return generation.pattern_share / (generation.written_share or 1)
 
     def _write(self, iteration: int, share: float, branch: str) -> Iterator[Step]:
-        """One branch's part of the rows: written, then answered and rated."""
+        """One branch's part of the rows: written, then voted on, answered and rated."""
         n_batches = math.ceil(count_writing(self._config, self._n_synthetic) * share)
         if not n_batches:
             return
@@ -109,6 +110,7 @@ class RunChain:
         )
         steps: tuple[tuple[str, Role, float], ...] = (
             ("written", "generator", n_batches),
+            ("voted on", "generator", count_voting(self._config, self._n_synthetic) * share),
             ("answered", "judge", n_solved * share),
             ("rated", "judge", n_rated * share),
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any, get_args
 
-from pada_agent.app.estimates.calls import count_writing
+from pada_agent.app.estimates.calls import count_voting, count_writing
 from pada_agent.app.estimates.rates import Rates
 from pada_agent.app.run_folder import layout
 from pada_agent.core.chat import Role
@@ -113,7 +113,8 @@ class _Run:
         if not self._summary or not (n_iterations := self._count_iterations()):
             return None
         plain = next(model for model in self._summary.models if model.iteration == 0)
-        n_least = n_iterations * count_writing(self._config, self._config.generation.count_rows(plain.n_train_rows))
+        n_rows = self._config.generation.count_rows(plain.n_train_rows)
+        n_least = n_iterations * (count_writing(self._config, n_rows) + count_voting(self._config, n_rows))
         asked = "SELECT count(*) FROM calls WHERE role = ? UNION ALL SELECT count(*) FROM hits WHERE role = ?"
         n_asked = sum(int(n) for (n,) in self._ask(asked, "generator", "generator"))
         return n_asked / n_least if n_least and n_asked else None

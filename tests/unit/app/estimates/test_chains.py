@@ -75,6 +75,14 @@ def test_the_calls_of_an_iteration() -> None:
     assert calls_of(config) == [(6, 3, 6), (10, 3, 8), (1, 3, 1), *[(10, 5, 5), (10, 7, 3), (10, 7, 3)] * 2]
 
 
+def test_the_votes_of_a_writer_are_calls_of_an_iteration() -> None:
+    """Half of 50 rows in two branches, each answered twice, if no answer is another; each row is written twice."""
+    config = change(task__name="sql", task__labels=[], loop__max_iterations=1, generation__solved_share=0.5)
+    voted = [s for s in steps_of(config) if isinstance(s, Calls) and s.key.endswith("voted on")]
+    assert [(s.n, s.seconds) for s in voted] == [(50, 5)] * 2
+    assert not any("voted" in s.key for s in steps_of(CONFIG) if isinstance(s, Calls))
+
+
 def test_the_judge_decides_on_every_evaluation() -> None:
     """Validation by three models, training rows by one and once in three folds, test by three."""
     config = change(task__name="judge", task__labels=[], loop__max_iterations=1, models__judge__max_concurrency=3)
