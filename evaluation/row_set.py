@@ -121,7 +121,7 @@ class RowSet(Sequence[Example]):
         theirs = self.remember("vectors", lambda: self.embed([self.texts.of(row) for row in self], embedder))
         theirs = theirs if among is None else theirs[places]
         cosines = np.asarray(embedder.embed(texts), dtype=np.float32) @ theirs.T
-        return [[self[int(places[near])] for near in np.argsort(-row, kind="stable")[:k]] for row in cosines]
+        return [[self[int(places[near])] for near in _find_largest(row, k)] for row in cosines]
 
     def _group(self, rows: Sequence[Example]) -> dict[int | None, list[int]]:
         """The positions of rows by what is beside their words. None for long questions, where it does not matter."""
@@ -162,6 +162,13 @@ class RowSet(Sequence[Example]):
     def _chain(self) -> list["RowSet"]:
         """The sets that this one goes beyond, earliest first, followed by itself."""
         return [*(self._beyond._chain() if self._beyond else ()), self]
+
+
+def _find_largest(values: np.ndarray, k: int) -> np.ndarray:
+    """Positions of the `k` largest values, largest first, and first ones first among equals. Without sorting all of them."""
+    k = min(k, len(values))
+    places = np.flatnonzero(values >= np.partition(values, len(values) - k)[len(values) - k])
+    return places[np.argsort(-values[places], kind="stable")][:k]
 
 
 def _find_nearest_among(ours: Matrix, theirs: Matrix, places: np.ndarray) -> list[Nearest]:

@@ -146,8 +146,9 @@ def _ask_for_questions(
 def draw_others(sources: Sequence[Example], training: Sequence[Example], draw: str) -> list[Example]:
     """As many other training rows as there are sources, if there are so many."""
     known = {row.id for row in sources}
-    others = [row for row in training if row.id not in known]
-    return Random(f"others/{draw}").sample(others, min(len(others), len(sources)))
+    n_drawn = min(len(training), len(sources) + len(known))
+    drawn = [training[place] for place in Random(f"others/{draw}").sample(range(len(training)), n_drawn)]
+    return [row for row in drawn if row.id not in known][: len(sources)]
 
 
 def _show_questions(others: Sequence[Example], sources: Sequence[Example], about: str, task: Task) -> list[ShownRows]:

@@ -1,7 +1,9 @@
 """What indexes find is what looking at all rows finds, however the rows came together."""
 
+from collections.abc import Sequence
 from random import Random
 
+import numpy as np
 import pytest
 
 from pada_agent.core.records import Example, Turn
@@ -93,3 +95,18 @@ def test_a_set_is_the_sequence_of_its_rows() -> None:
         rows[5]
     assert RowSet.of(rows) is rows
     assert rows.by_id["b1"] == second[1]
+
+
+def test_the_rows_nearest_to_a_text_come_nearest_first_and_earlier_ones_first_among_equals() -> None:
+    rows = [Example(id=text, prompt=text, answer="x") for text in ("a", "b", "ab", "b", "c")]
+
+    class Letters:
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            return np.array([[float(letter in text) for letter in "abc"] for text in texts], dtype=np.float32)
+
+    known = RowSet(rows)
+    found = known.find_nearest_to(["b", "c"], 3, Letters())
+    assert [[rows.index(row) for row in near] for near in found] == [[1, 2, 1], [4, 0, 1]]
+    among = known.find_nearest_to(["b"], 3, Letters(), among=[0, 4, 2])
+    assert [[row.id for row in near] for near in among] == [["ab", "a", "c"]]
+    assert known.find_nearest_to(["b"], 0, Letters()) == [[]]
