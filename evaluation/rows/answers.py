@@ -1,6 +1,7 @@
 """One right answer or several, in the forms in which people list them."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pada_agent.evaluation.rows.cells import cell_text, is_empty, parse_nested, to_nfc
@@ -10,6 +11,7 @@ _FIRST = ("value", "text", "answer")
 _ALSO = ("aliases", "answers", "alternatives")
 _PLACES = ("answer_start", "start", "end")
 """Keys that say where an answer is in its passage."""
+_POINT_ZERO = re.compile(r"(?<=\d)\.0+\Z")
 _SAME = ("normalized_", "matched_wiki_entity_name")
 """How keys begin that repeat an answer in another form (TriviaQA)."""
 
@@ -18,7 +20,8 @@ def list_answers(value: Any) -> list[str]:
     """The answers in a cell, first one first: a text, a list, `{text: […]}`, or `{value: …, aliases: […]}` (TriviaQA).
 
     A text is one answer even if it looks like a list. Empty for anything else, if no answer remains, or if an object holds
-    different answers under two names, because only one can be meant.
+    different answers under two names, because only one can be meant. A number and its text (`5.0`, `5`) are not different,
+    nor are a list and one of its answers.
     """
     found = _collect(value)
     if found is None:
@@ -44,9 +47,10 @@ def _collect(value: Any) -> list[str] | None:
     """All texts. None if there is anything else among them."""
     if isinstance(value, Mapping):
         first = [value[key] for key in _FIRST if not is_empty(value.get(key))]
-        if len({tuple(map(normalize_text, list_answers(part))) for part in first}) > 1:
+        listed = [answers for part in first if len(first) > 1 and (answers := list_answers(part))]
+        if not all(_share(listed[0], other) for other in listed[1:]):
             return None
-        parts = [*first[:1], *(value[key] for key in _ALSO if not is_empty(value.get(key)))]
+        parts = [*first, *(value[key] for key in _ALSO if not is_empty(value.get(key)))]
     elif isinstance(value, list | tuple):
         parts = list(value)
     else:
@@ -54,3 +58,9 @@ def _collect(value: Any) -> list[str] | None:
         return None if text is None else [to_nfc(text)]
     collected = [_collect(part) for part in parts]
     return None if None in collected else [text for texts in collected if texts for text in texts]
+
+
+def _share(ours: Sequence[str], theirs: Sequence[str]) -> bool:
+    """Whether an answer of one list is among those of the other."""
+    one, other = ({_POINT_ZERO.sub("", normalize_text(text)) for text in texts} for texts in (ours, theirs))
+    return not one.isdisjoint(other)

@@ -82,7 +82,8 @@ class Numeric(Task):
         if found.number is None:
             cut = "; the response was cut off" if prediction.truncated else ""
             return Verdict(example_id=example.id, value="wrong", reason=f"no number found{cut}")
-        right = any(_is_gold(number, example) for number in (found.number, found.apart) if number is not None)
+        readings = [number for number in (found.number, found.apart) if number is not None]
+        right = next((number for number in readings if _is_gold(number, example)), None)
         notes = [] if right else [f"{format_number(found.number, mark)} is not {gold}"]
         is_unmarked = not found.marked and find_marked(example.answer, mark) is not None
         notes += ["no '#### number', took the last number"] if is_unmarked else []
@@ -90,7 +91,7 @@ class Numeric(Task):
         return Verdict(
             example_id=example.id,
             value="correct" if right else "wrong",
-            extracted=format_number(found.number, mark),
+            extracted=format_number(right or found.number, mark),
             reason="; ".join(notes),
         )
 

@@ -46,8 +46,8 @@ _MAX_TERM = 60
 _TERM_BEFORE = re.compile(
     r"(?:[√∛∜]|\\sqrt\s*(?:\[\d+\]\s*)?\{?|\bsqrt\s?\(|(?:π|\\pi|\bpi)\s?/|\\[dtc]?frac\s*\{[^{}]*(?:π|\\pi|\\sqrt\s*\{[^{}]*\})[^{}]*\}\s*\{)\s*\Z"
 )
-_TERM_AFTER = re.compile(r"\s?[*·×]?\s?(?:[√∛∜π]|\\(?:sqrt|pi)(?![a-zA-Z])|sqrt\s?\(|pi\b)")
-"""What makes a number a part of a term with a root or π."""
+_TERM_AFTER = re.compile(r"\s?[*·×]?\s?(?:[√∛∜](?=\s?[\d(\[{\\]|\w)|π|\\(?:sqrt|pi)(?![a-zA-Z])|sqrt\s?\(|pi\b)")
+"""What makes a number a part of a term with a root or π. A root of nothing is a tick: `48 √`."""
 _EQUALS = re.compile(r"=|≈|\\approx(?![a-zA-Z])")
 _BRACES = re.compile(r"\\(?:f?boxed|fbox)\s*\{|\\[{}]|[{}]")
 _SHORT_SCALES = {"k": 3, "m": 6, "b": 9}

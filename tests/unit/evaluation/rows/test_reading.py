@@ -308,6 +308,7 @@ def test_a_third_partys_task_gets_turns_and_reports_no_columns() -> None:
         ({"answers": '["Paris", "City of Light"]'}, ["Paris", "City of Light"]),
         ({"answers": {"text": ["Paris"], "answer_start": [3]}}, ["Paris"]),
         ({"answer": {"value": "Paris", "aliases": ["City of Light"], "normalized_value": "paris"}}, ["Paris", "City of Light"]),
+        ({"answer": {"text": ["Paris", "City of Light"], "answer": "Paris"}}, ["Paris", "City of Light"]),
         ({"answer": '["a", "b"]'}, ['["a", "b"]']),
         ({"answer": True}, ["true"]),
     ],
@@ -338,6 +339,7 @@ def test_parts_of_an_answer_that_are_not_read_are_told() -> None:
 @pytest.mark.parametrize("answer", [{"text": "Paris", "value": 2}, {"text": "Rome", "answer": "B"}])
 def test_an_answer_under_two_names_is_refused(answer: dict[str, Any]) -> None:
     assert read([{"question": "q", "answer": {"text": "Rome", "answer": "rome"}}]).examples[0].answer == "Rome"
+    assert read([{"question": "q", "answer": {"value": 5.0, "text": "5 "}}]).examples[0].answer == "5.0"
     with pytest.raises(DatasetError, match="expected one answer, or a list of answers"):
         read([{"question": "Which?", "answer": answer}])
 
