@@ -269,7 +269,7 @@ class Rejection(Record):
     """A synthetic example, or a draft that never became one, that is kept out of training."""
 
     stage: str = Field(pattern="^[a-z][a-z ]*$")
-    """`format`, `label`, `duplicate`, `contamination`, `unlikely`, `verification`, `quality`, or the name used by a guard of another package."""
+    """`format`, `label`, `duplicate`, `contamination`, `unlikely`, `vote`, `verification`, `quality`, or the name that a guard of another package uses."""
     reason: str
     text: str
     """The draft as the generator wrote it."""
