@@ -55,10 +55,16 @@ def run(compute: LocalCompute, job: FineTuneJob, at_step: Callable[[int], object
 
 
 def list_others(compute: LocalCompute) -> list[psutil.Process]:
-    """The processes that the worker started to share its work."""
+    """The processes that the worker started to share its work. A helper of a library may have ended meanwhile."""
     assert compute._worker
-    children = psutil.Process(compute._worker.pid).children()
-    return [child for child in children if "pada_agent.training.worker" in child.cmdline()]
+    return [child for child in psutil.Process(compute._worker.pid).children() if is_at_work(child)]
+
+
+def is_at_work(process: psutil.Process) -> bool:
+    try:
+        return "pada_agent.training.worker" in process.cmdline()
+    except psutil.NoSuchProcess:  # also a zombie
+        return False
 
 
 def test_an_error_of_all_processes_is_told_once(keeping: LocalCompute, job: FineTuneJob, objects: Path) -> None:
