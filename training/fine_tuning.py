@@ -6,7 +6,6 @@ import random
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from pada_agent.training.crew import ALONE, Team
 from pada_agent.training.encoding import IGNORE_INDEX, Encoded
 from pada_agent.training.job_checkpoint import NOTHING_KEPT, JobCheckpoint
 from pada_agent.training.kernels.attention_hook import is_plain
-from pada_agent.training.kernels.gradient_checkpointing import choose_longest_kept, recompute_layers
+from pada_agent.training.kernels.gradient_checkpointing import KEEP_ALL, Checkpointing, choose_checkpointing
 from pada_agent.training.kernels.graphed_backward import RecordedBackward
 from pada_agent.training.kernels.prefix_tree import pack_for, target_logprobs
 from pada_agent.training.lora import attach_lora, save_adapter
@@ -130,19 +129,18 @@ def backward(
     batch: Sequence[Encoded],
     *,
     max_pack_tokens: int,
-    longest_kept: int | None = None,
+    checkpointing: Checkpointing = KEEP_ALL,
     n_targets: int | None = None,
 ) -> torch.Tensor:
     """Add the batch's gradients and return its loss: the mean over all its answer tokens, however it is split into packs.
 
-    Rows that share a prompt prefix within a pack also share its dropout. Packs of more than `longest_kept` tokens do not keep their
-    activations. If this is only a part of a batch that has `n_targets` answer tokens in all, the result is the part's share of the mean.
+    Rows that share a prompt prefix within a pack also share its dropout. If this is only a part of a batch that has `n_targets`
+    answer tokens in all, the result is the part's share of the mean.
     """
     n_targets = n_targets or count_targets(batch)
     total = torch.zeros((), device=adapted.device)
     for part in pack_for(adapted, batch, max_pack_tokens):
-        is_long = longest_kept is not None and len(part.token_ids) > longest_kept
-        with recompute_layers(adapted.get_base_model()) if is_long else nullcontext():
+        with checkpointing.around(adapted.get_base_model(), len(part.token_ids)):
             loss = -target_logprobs(adapted, part).sum() / n_targets
             loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
@@ -178,8 +176,9 @@ class TrainingLoop:
         self._optimizer = torch.optim.AdamW(
             group_parameters(self._parameters, spec.weight_decay), lr=spec.learning_rate, fused=True
         )
-        self._longest_kept = choose_longest_kept(spec.gradient_checkpointing, adapted.get_base_model())
-        recordable = not on_cpu and is_plain(adapted) and self._longest_kept is None
+        longest = max(self._max_pack_tokens, *(len(row.input_ids) for row in rows))
+        self._checkpointing = choose_checkpointing(spec.gradient_checkpointing, adapted.get_base_model(), longest)
+        recordable = not on_cpu and is_plain(adapted) and self._checkpointing == KEEP_ALL
         recordable = recordable and not is_in_4bit(adapted) and team.size == 1  # neither was tried on a GPU
         self._recorded = RecordedBackward(adapted, spec.batch_size) if recordable else None
 
@@ -294,7 +293,7 @@ class TrainingLoop:
                     self._adapted,
                     batch,
                     max_pack_tokens=self._max_pack_tokens,
-                    longest_kept=self._longest_kept,
+                    checkpointing=self._checkpointing,
                     n_targets=n_targets,
                 )
             except RuntimeError as exc:

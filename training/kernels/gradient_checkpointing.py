@@ -2,42 +2,92 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Literal
+
+import torch
+from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
 from pada_agent.core.errors import TrainingError
 from pada_agent.training.kernels.attention_hook import attend_again, is_plain
+from pada_agent.training.kernels.lora_linear import add_low
 
 LONG_ON_CPU = 1024
-"""Above this many tokens in a pass, recomputing takes hardly longer on a CPU than keeping everything."""
+"""On a CPU, longer passes keep only what matrix products and attention give."""
+
+_aten = torch.ops.aten
+_PRODUCTS = [
+    add_low._opoverload,
+    _aten.mm.default,
+    _aten.addmm.default,
+    _aten._scaled_dot_product_flash_attention_for_cpu.default,
+]
 
 
-def choose_longest_kept(setting: bool | Literal["auto"], model: Any) -> int | None:
-    """Number of tokens in a pass up to which activations are kept. None always keeps them.
+@dataclass(frozen=True)
+class Checkpointing:
+    """When activations are computed again in the backward pass."""
+
+    longest_kept: int
+    """Passes of up to this many tokens keep all activations."""
+    keeps_products: bool
+    """Whether longer passes keep what matrix products and attention give, and otherwise only the inputs of each layer."""
+
+    def around(self, model: Any, n_tokens: int) -> AbstractContextManager[None]:
+        """The context for the forward and backward pass of this many tokens."""
+        return nullcontext() if n_tokens <= self.longest_kept else recompute_layers(model, self.keeps_products)
+
+
+KEEP_ALL = Checkpointing(longest_kept=2**63, keeps_products=False)
+
+
+def choose_checkpointing(setting: bool | Literal["auto"], model: Any, longest_pass: int) -> Checkpointing:
+    """What `lora.gradient_checkpointing` means for this model and passes of up to `longest_pass` tokens.
 
     Raises:
         TrainingError: the setting asks for checkpointing, but transformers does not offer it for this architecture.
     """
     if setting == "auto":
         tested = model.device.type == "cpu" and is_plain(model) and model.supports_gradient_checkpointing
-        return LONG_ON_CPU if tested else None
+        if not tested or longest_pass <= LONG_ON_CPU:
+            return KEEP_ALL
+        return Checkpointing(longest_kept=LONG_ON_CPU, keeps_products=_leaves_products_alone(model))
     if setting and not model.supports_gradient_checkpointing:
         raise TrainingError(
             f"lora.gradient_checkpointing: transformers does not offer it for this student ({model.config.model_type}). Set it to"
             " false; a lower lora.micro_batch_tokens or lora.max_length saves memory too."
         )
-    return 0 if setting else None
+    return Checkpointing(longest_kept=0, keeps_products=False) if setting else KEEP_ALL
+
+
+def _leaves_products_alone(model: Any) -> bool:
+    """Whether no layer changes in place what a product gave, tried with two tokens. Random numbers and gradients stay as they are."""
+    before = torch.get_rng_state()
+    try:
+        with recompute_layers(model, keep_products=True):
+            model(input_ids=torch.zeros(1, 2, dtype=torch.long), use_cache=False).logits.sum().backward()
+    except RuntimeError:
+        return False
+    finally:
+        model.zero_grad()
+        torch.set_rng_state(before)
+    return True
 
 
 @contextmanager
-def recompute_layers(model: Any) -> Iterator[None]:
-    """In this context, each layer keeps only its input, and computes the rest again in the backward pass.
+def recompute_layers(model: Any, keep_products: bool = False) -> Iterator[None]:
+    """In this context, each layer keeps only its input, and perhaps its products, and computes the rest again in the backward pass.
 
     By then `attend_by` has ended, so a layer remembers the attention of its first pass. Random numbers are also those of the
     first pass.
     """
 
     def choose_contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), attend_again(model.config)
+        attend = attend_again(model.config)
+        if not keep_products:
+            return nullcontext(), attend
+        keeping, kept = create_selective_checkpoint_contexts(_PRODUCTS)
+        return keeping, _enter_both(attend, kept)
 
     kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"  # its older name
     getattr(model, f"{kind}_checkpointing_enable")({"use_reentrant": False, "context_fn": choose_contexts})
@@ -46,3 +96,9 @@ def recompute_layers(model: Any) -> Iterator[None]:
         yield
     finally:
         getattr(model, f"{kind}_checkpointing_disable")()
+
+
+@contextmanager
+def _enter_both(first: AbstractContextManager[None], second: AbstractContextManager[None]) -> Iterator[None]:
+    with first, second:
+        yield

@@ -58,6 +58,19 @@ def draw_mask(x: torch.Tensor, share: float) -> torch.Tensor:
     return (draws >= round(share * LEVELS) - LEVELS // 2).to(x.dtype).view_as(x)
 
 
+def _add_low(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, low: torch.Tensor, b: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """The layer's output from its input (..., in) and the product of A, (N, rank)."""
+    out = torch.nn.functional.linear(x, weight, bias)
+    out.view(-1, out.shape[-1]).addmm_(low, b.T, alpha=scale)
+    return out
+
+
+add_low = torch.library.custom_op("pada::add_low", _add_low, mutates_args=())
+"""`_add_low` as one operator of torch, so that gradient checkpointing can keep what it gives."""
+
+
 class _LoraLinear(torch.autograd.Function):
     """(..., in) to (..., out). Base weight and bias are frozen."""
 
@@ -78,8 +91,7 @@ class _LoraLinear(torch.autograd.Function):
         mask = draw_mask(flat, share) if share else None
         kept = flat if mask is None else flat * mask
         low = kept @ a.T
-        out = torch.nn.functional.linear(x, weight, bias)  # no view: models change what a layer gives in place
-        out.view(-1, out.shape[-1]).addmm_(low, b.T, alpha=scale)
+        out: torch.Tensor = (_add_low if x.is_cuda else add_low)(x, weight, bias, low, b, scale)
         ctx.save_for_backward(weight, a, b, kept, low, mask)
         ctx.scale = scale
         return out
