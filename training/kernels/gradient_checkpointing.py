@@ -10,14 +10,14 @@ from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
 from pada_agent.core.errors import TrainingError
 from pada_agent.training.kernels.attention_hook import attend_again, is_plain
-from pada_agent.training.kernels.lora_linear import add_low
+from pada_agent.training.kernels.lora_linear import ADD_LOW
 
 LONG_ON_CPU = 1024
 """On a CPU, longer passes keep only what matrix products and attention give."""
 
 _aten = torch.ops.aten
 _PRODUCTS = [
-    add_low._opoverload,
+    ADD_LOW,
     _aten.mm.default,
     _aten.addmm.default,
     _aten._scaled_dot_product_flash_attention_for_cpu.default,
@@ -86,7 +86,7 @@ def recompute_layers(model: Any, keep_products: bool = False) -> Iterator[None]:
         attend = attend_again(model.config)
         if not keep_products:
             return nullcontext(), attend
-        keeping, kept = create_selective_checkpoint_contexts(_PRODUCTS)
+        keeping, kept = create_selective_checkpoint_contexts(_PRODUCTS)  # type: ignore[no-untyped-call]
         return keeping, _enter_both(attend, kept)
 
     kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"  # its older name

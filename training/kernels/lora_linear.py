@@ -67,7 +67,8 @@ def _add_low(
     return out
 
 
-add_low = torch.library.custom_op("pada::add_low", _add_low, mutates_args=())
+torch.library.custom_op("pada::add_low", _add_low, mutates_args=())
+ADD_LOW = torch.ops.pada.add_low.default
 """`_add_low` as one operator of torch, so that gradient checkpointing can keep what it gives."""
 
 
@@ -91,7 +92,7 @@ class _LoraLinear(torch.autograd.Function):
         mask = draw_mask(flat, share) if share else None
         kept = flat if mask is None else flat * mask
         low = kept @ a.T
-        out: torch.Tensor = (_add_low if x.is_cuda else add_low)(x, weight, bias, low, b, scale)
+        out: torch.Tensor = (_add_low if x.is_cuda else ADD_LOW)(x, weight, bias, low, b, scale)
         ctx.save_for_backward(weight, a, b, kept, low, mask)
         ctx.scale = scale
         return out

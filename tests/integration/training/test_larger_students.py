@@ -201,7 +201,9 @@ def test_long_rows_on_a_cpu_keep_their_products(
     monkeypatch.setattr(gradient_checkpointing, "LONG_ON_CPU", 10)
     once = count_products("kept", False)
     assert count_products("again", True) == 2 * once
-    assert count_products("auto", "auto") == once + 2 * 7  # a trial with two tokens, seven products in each of two layers
+    assert (
+        count_products("auto", "auto") == once + 2 * 7
+    )  # a trial with two tokens, seven products in each of two layers
     assert (tmp_path / "auto" / ADAPTER).read_bytes() == (tmp_path / "kept" / ADAPTER).read_bytes()
 
 
