@@ -93,8 +93,8 @@ class LoraSpec(Record):
     the model answers as before until the first step."""
     gradient_checkpointing: bool | Literal["auto"] = "auto"
     """Compute each layer's activations again in the backward pass instead of keeping them: far less memory, up to 60% more time, the same
-    adapter. `auto` does so on CPU for rows of more than 1,024 tokens, but keeps what matrix products and attention give: half of the
-    memory, about a fifth more time."""
+    adapter. `auto` does so on CPU for rows of more than 1,024 tokens. Up to 2,048 tokens, it keeps what matrix products and attention give:
+    half of the memory, about a fifth more time."""
     epochs: float = Field(default=5, gt=0, le=10_000)
     """Number of passes over the training rows (paper: 5)."""
     learning_rate: float = Field(default=2e-4, gt=0)

@@ -14,6 +14,8 @@ from pada_agent.training.kernels.lora_linear import ADD_LOW
 
 LONG_ON_CPU = 1024
 """On a CPU, longer passes keep only what matrix products and attention give."""
+VERY_LONG_ON_CPU = 2048
+"""On a CPU, longer passes keep only the inputs of layers."""
 
 _aten = torch.ops.aten
 _PRODUCTS = [
@@ -28,17 +30,20 @@ _PRODUCTS = [
 class Checkpointing:
     """When activations are computed again in the backward pass."""
 
-    longest_kept: int
+    keep_all: int
     """Passes of up to this many tokens keep all activations."""
-    keeps_products: bool
-    """Whether longer passes keep what matrix products and attention give, and otherwise only the inputs of each layer."""
+    keep_products: int
+    """Longer ones, of up to this many tokens, keep what matrix products and attention give; even longer ones only each layer's input."""
 
     def around(self, model: Any, n_tokens: int) -> AbstractContextManager[None]:
         """The context for the forward and backward pass of this many tokens."""
-        return nullcontext() if n_tokens <= self.longest_kept else recompute_layers(model, self.keeps_products)
+        if n_tokens <= self.keep_all:
+            return nullcontext()
+        return recompute_layers(model, keep_products=n_tokens <= self.keep_products)
 
 
-KEEP_ALL = Checkpointing(longest_kept=2**63, keeps_products=False)
+KEEP_ALL = Checkpointing(keep_all=2**63, keep_products=2**63)
+KEEP_INPUTS = Checkpointing(keep_all=0, keep_products=0)
 
 
 def choose_checkpointing(setting: bool | Literal["auto"], model: Any, longest_pass: int) -> Checkpointing:
@@ -51,13 +56,13 @@ def choose_checkpointing(setting: bool | Literal["auto"], model: Any, longest_pa
         tested = model.device.type == "cpu" and is_plain(model) and model.supports_gradient_checkpointing
         if not tested or longest_pass <= LONG_ON_CPU:
             return KEEP_ALL
-        return Checkpointing(longest_kept=LONG_ON_CPU, keeps_products=_leaves_products_alone(model))
+        return Checkpointing(LONG_ON_CPU, VERY_LONG_ON_CPU if _leaves_products_alone(model) else 0)
     if setting and not model.supports_gradient_checkpointing:
         raise TrainingError(
             f"lora.gradient_checkpointing: transformers does not offer it for this student ({model.config.model_type}). Set it to"
             " false; a lower lora.micro_batch_tokens or lora.max_length saves memory too."
         )
-    return Checkpointing(longest_kept=0, keeps_products=False) if setting else KEEP_ALL
+    return KEEP_INPUTS if setting else KEEP_ALL
 
 
 def _leaves_products_alone(model: Any) -> bool:
@@ -75,7 +80,7 @@ def _leaves_products_alone(model: Any) -> bool:
 
 
 @contextmanager
-def recompute_layers(model: Any, keep_products: bool = False) -> Iterator[None]:
+def recompute_layers(model: Any, *, keep_products: bool) -> Iterator[None]:
     """In this context, each layer keeps only its input, and perhaps its products, and computes the rest again in the backward pass.
 
     By then `attend_by` has ended, so a layer remembers the attention of its first pass. Random numbers are also those of the
