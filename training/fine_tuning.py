@@ -140,7 +140,7 @@ def backward(
     n_targets = n_targets or count_targets(batch)
     total = torch.zeros((), device=adapted.device)
     for part in pack_for(adapted, batch, max_pack_tokens):
-        with checkpointing.around(adapted.get_base_model(), len(part.token_ids)):
+        with checkpointing.around(adapted, len(part.token_ids)):
             loss = -target_logprobs(adapted, part).sum() / n_targets
             loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()

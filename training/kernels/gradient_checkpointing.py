@@ -35,11 +35,11 @@ class Checkpointing:
     keep_products: int
     """Longer ones, of up to this many tokens, keep what matrix products and attention give; even longer ones only each layer's input."""
 
-    def around(self, model: Any, n_tokens: int) -> AbstractContextManager[None]:
-        """The context for the forward and backward pass of this many tokens."""
+    def around(self, adapted: Any, n_tokens: int) -> AbstractContextManager[None]:
+        """The context for the adapted model's forward and backward pass of this many tokens."""
         if n_tokens <= self.keep_all:
             return nullcontext()
-        return recompute_layers(model, keep_products=n_tokens <= self.keep_products)
+        return recompute_layers(adapted.get_base_model(), keep_products=n_tokens <= self.keep_products)
 
 
 KEEP_ALL = Checkpointing(keep_all=2**63, keep_products=2**63)
