@@ -38,7 +38,7 @@ MEAN_SECONDS = 6.5
 AT_ONCE = 32
 PAID = "paid.txt"
 START = "start"
-THREAD: RunnableConfig = {"configurable": {"thread_id": "run"}, "recursion_limit": 1000, "max_concurrency": AT_ONCE}
+THREAD: RunnableConfig = {"configurable": {"thread_id": "run"}, "recursion_limit": 1000}
 
 Wrap = Callable[[Adapters], Adapters]
 
@@ -112,6 +112,7 @@ def make_config(folder: Path, name: str, options: Options, **changes: Any) -> Ru
         "quality.rows_per_call": 1,
         "quality.max_label_rank": "null",
         "verification.votes": 0,
+        **{f"models.{role}.max_concurrency": AT_ONCE for role in ("analyst", "generator", "judge")},
         **changes,
     }
     return load_config(CONFIG, [f"{key}={value}" for key, value in overrides.items()])

@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.critical_path import Step, find_waits, schedule
 from benchmarks.iteration import AT_ONCE, RECORDING, Wrap, choose_pace, make_config, run_iteration
 from benchmarks.measuring import BenchmarkError, Comparison, Options, Outcome, compare
-from benchmarks.recording import RecordedCall, read
+from benchmarks.recording import ANALYSIS, RecordedCall, read
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import RunConfig
 from pada_agent.core.jobs import Job
@@ -47,7 +47,6 @@ GOOD, POOR = 8, 3
 SENT_BACK = 40
 """One row in this many is rated too low."""
 NUMBERS = ("row", "sample", "sample_idx", "pattern")
-ANALYSIS = ("error_analysis", "pattern_categorization", "strategy_drafting")
 START = "paper-start"
 TARGET = 0.9
 

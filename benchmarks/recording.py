@@ -11,13 +11,16 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from threading import BoundedSemaphore
 
 from benchmarks.measuring import BenchmarkError
+from pada_agent.app.adapters.llm.places import Places
 from pada_agent.app.adapters.llm.response_cache import ResponseCache, call_key
 from pada_agent.core.chat import ChatReply, ChatRequest, Message
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.records import Record, Usage
+
+ANALYSIS = ("error_analysis", "pattern_categorization", "strategy_drafting")
+"""Prompts of the analyst, whose calls get a place before others, as in a run."""
 
 
 class RecordedCall(Record):
@@ -98,7 +101,7 @@ class ReplayingModel:
         self._calls = calls
         self._cache = cache
         self._pace = pace
-        self._slots = BoundedSemaphore(n_at_once)
+        self._places = Places(n_at_once)
         self._on_call = on_call
         self._choose = choose or self._choose_alike
 
@@ -106,7 +109,7 @@ class ReplayingModel:
         key = call_key(self.name, request)
         if cached := self._cache.get(key):
             return cached
-        with self._slots:
+        with self._places.take(0 if request.tags["prompt"] in ANALYSIS else 1):
             self._on_call(key)
             started, call = time.time(), self._choose(request, key)
             time.sleep(call.seconds * self._pace)

@@ -81,6 +81,9 @@ class GenerationConfig(Settings):
     max_top_ups: int = Field(default=8, ge=0)
     """Maximum number of extra rounds that replace rejected rows, using other training rows, until `share` is reached. A strategy, or the training
     errors, that gave no row in two rounds in a row is not asked again. 0 replaces none (paper)."""
+    min_fill: float = Field(default=1, gt=0, le=1)
+    """Fraction of the rows wanted in an iteration at which top-up rounds end. A round for the last few rows takes almost as long as one for many.
+    Our default: 1, so that all methods of an experiment add equally many rows."""
     max_asked_per_row: float = Field(default=5, ge=1)
     """Maximum number of rows requested per row wanted, over all attempts and rounds, without spare rows; top-up rounds end here. Our default: 5, enough to fill the
     quota when one row in four passes."""

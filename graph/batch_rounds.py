@@ -14,14 +14,21 @@ USUAL_AT_ONCE, MOST_AT_ONCE = 16, 256
 """Number of batches that are made at the same time, and its limit. A batch is a thread that mostly waits."""
 
 
-def count_batches_at_once(models: ModelsConfig) -> int:
+def count_batches_at_once(models: ModelsConfig, *, beside_analysis: bool = False) -> int:
     """How many batches of a round are made at the same time: enough for the models' `max_concurrency`.
 
     With `economy: batch`, all that can be, because a call that is not asked with the others waits for another batch of the provider.
+
+    Args:
+        beside_analysis: the other branch is being analyzed meanwhile. One place for calls is left to the analyst if it shares them with
+            writer or judge: its calls wait for each other, and each would have to wait for one of theirs to end as well.
     """
     roles = (models.analyst, models.generator, models.judge)
     if any(model.economy == "batch" for model in roles):
         return MOST_AT_ONCE
+    places = {model.limits_key: model.max_concurrency for model in (models.generator, models.judge)}
+    if beside_analysis and models.analyst.limits_key in places:
+        return min(MOST_AT_ONCE, max(1, sum(places.values()) - 1))
     return min(MOST_AT_ONCE, max(USUAL_AT_ONCE, *(model.max_concurrency for model in roles)))
 
 

@@ -6,7 +6,6 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from pada_agent.core.config import RunConfig
 from pada_agent.graph.adapters import Connect
 from pada_agent.graph.batch_rounds import count_batches_at_once
 from pada_agent.graph.node_binding import Node, bind_node, in_thread, using, using_async
@@ -105,7 +104,8 @@ def build_generalization_branch(connect: Connect) -> Compiled:
 
 def build_training_error_branch(connect: Connect) -> Compiled:
     """The branch that writes data based on training rows that the student answers wrongly."""
-    return _build_planned_round("training_errors", branches.training_errors, "error_synthesis", RoundOutput, connect)
+    plan = branches.training_errors
+    return _build_planned_round("training_errors", plan, "error_synthesis", RoundOutput, connect, beside_analysis=True)
 
 
 def build_top_up(connect: Connect) -> Compiled:
@@ -113,11 +113,14 @@ def build_top_up(connect: Connect) -> Compiled:
     return _build_planned_round("plan_top_up", branches.plan_top_up, "top_up_synthesis", TopUpOutput, connect)
 
 
-def _build_planned_round(first: str, plan: Node, second: str, output: type, connect: Connect) -> Compiled:
+def _build_planned_round(
+    first: str, plan: Node, second: str, output: type, connect: Connect, *, beside_analysis: bool = False
+) -> Compiled:
     """Two nodes: the first makes a round's batches, the second runs them."""
     builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=output)
     builder.add_node(first, bind_node(first, plan, connect))
-    builder.add_node(second, run_round(synthesis := build_synthesis(connect), connect))
+    synthesis = build_synthesis(connect)
+    builder.add_node(second, run_round(synthesis, connect, beside_analysis=beside_analysis))
     builder.add_edge(START, first)
     builder.add_edge(first, second)
     builder.add_edge(second, END)
@@ -169,7 +172,7 @@ def build_round(synthesis: Compiled) -> Compiled:
     return builder.compile(checkpointer=False)
 
 
-def run_round(synthesis: Compiled, connect: Connect) -> RunnableLambda[Any, Any]:
+def run_round(synthesis: Compiled, connect: Connect, *, beside_analysis: bool = False) -> RunnableLambda[Any, Any]:
     """A node that runs the unfinished batches of a round and returns the totals of all.
 
     The round writes no checkpoints either. LangGraph would store a task for each batch, with all settings in each: 7 kB.
@@ -180,23 +183,25 @@ def run_round(synthesis: Compiled, connect: Connect) -> RunnableLambda[Any, Any]
         with using(connect, find_settings(state)) as adapters:
             opened = rounds.open_round(state, adapters)
             if opened["waiting"]:
-                part.invoke(_give(state, opened), _allow_batches(config, find_settings(state)))
+                part.invoke(_give(state, opened), _allow_batches(state, config, beside_analysis))
             return rounds.close_round(state, adapters)
 
     async def arun(state: Any, config: RunnableConfig) -> Any:
         async with using_async(connect, find_settings(state)) as adapters:
             opened = await in_thread(rounds.open_round, state, adapters)
             if opened["waiting"]:
-                await part.ainvoke(_give(state, opened), _allow_batches(config, find_settings(state)))
+                await part.ainvoke(_give(state, opened), _allow_batches(state, config, beside_analysis))
             return await in_thread(rounds.close_round, state, adapters)
 
     return RunnableLambda(run, arun)
 
 
-def _allow_batches(config: RunnableConfig, settings: RunConfig) -> RunnableConfig:
+def _allow_batches(state: Any, config: RunnableConfig, beside_analysis: bool) -> RunnableConfig:
     """As many batches at once as the models allow, unless the caller has said how many. LangGraph's own number depends on the
     processors, which have little to do with calls."""
-    return {"max_concurrency": count_batches_at_once(settings.models), **without_durability(config)}
+    is_analyzed = beside_analysis and state["plan"].n_pattern_rows > 0
+    n = count_batches_at_once(find_settings(state).models, beside_analysis=is_analyzed)
+    return {"max_concurrency": n, **without_durability(config)}
 
 
 def run_whole(part: Compiled) -> RunnableLambda[Any, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pada_agent.agents.guards.real_nearness import fit_similarity
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import Batch, Example, Ref, ScoredRow
 from pada_agent.evaluation.row_set import RowSet
@@ -36,6 +37,21 @@ def read_protected(state: Any, adapters: Adapters) -> RowSet:
         return RowSet(rows, kept=find_kept_vectors(state, adapters))
 
     return adapters.memory.get(("protected", *(ref.key for ref in refs)), make)
+
+
+def find_similarity_limit(state: Any, adapters: Adapters) -> float | None:
+    """`guard.contamination_similarity`, fitted to the real rows. This embeds all of them, so it is found when the first written row is checked:
+    by then, other calls are under way.
+    """
+    settings, data = state["settings"], state["data"]
+    guard = settings.guard
+
+    def fit() -> float | None:
+        training, protected = read_training(state, adapters), read_protected(state, adapters)
+        return fit_similarity(training, protected, embedder=adapters.embedder, guard=guard)
+
+    rows = (ref and ref.key for ref in (data.train, data.validation, data.test))
+    return adapters.memory.get(("similarity", settings.models.embedder, guard.model_dump_json(), *rows), fit)
 
 
 def known_refs(batch: Batch, state: BatchState | RoundState) -> list[Ref]:

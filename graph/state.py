@@ -72,8 +72,6 @@ class DataSplits(Record):
     """Real rows that may join the training data in place of synthetic ones."""
     max_new_tokens: int | None = None
     """Maximum number of tokens that the student may write, fitted to the right answers. None if rows cannot be measured here."""
-    contamination_similarity: float | None = None
-    """The value of `guard.contamination_similarity` after it was fitted to the real rows. None if no rows are written, or the guard is off."""
 
 
 class IterationPlan(Record):

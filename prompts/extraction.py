@@ -67,6 +67,23 @@ def find_listings(text: str, is_item: IsItem = lambda _: False) -> list[Listing]
     return found
 
 
+def find_texts(text: str) -> list[str]:
+    """The last list in `text` that consists of texts alone, with or without an object around it. Empty if there is none; never raises."""
+    whole = _decode_whole(text)
+    if isinstance(whole, str):
+        return find_texts(whole) if len(whole) < len(text) else []
+    values = [read.value for read in _scan(strip_thoughts_around_json(text))] if whole is None else [whole]
+    lists = [_open_texts(_clean(value)) for value in values]
+    return next((texts for texts in reversed(lists) if texts), [])
+
+
+def _open_texts(value: Any) -> list[str]:
+    if isinstance(value, dict) and len(value) == 1:
+        (value,) = value.values()
+    is_list = isinstance(value, list) and all(isinstance(entry, str) and entry.strip() for entry in value)
+    return value if is_list else []
+
+
 def _unescape(text: str) -> str | None:
     r"""What `[{\"a\": 1}]` stands for: the inside of a JSON string without its quotation marks. None if the text is none."""
     opening = _OPENING.search(text)

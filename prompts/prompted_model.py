@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from pydantic import BaseModel
 
@@ -11,7 +11,7 @@ from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.ports import LanguageModel
 from pada_agent.prompts.numbering import Numbered
 from pada_agent.prompts.rendering import render
-from pada_agent.prompts.structured_call import Shown, StructuredReply, structured_call
+from pada_agent.prompts.structured_call import Shown, StructuredReply, Wrap, structured_call
 
 ItemT = TypeVar("ItemT", bound=BaseModel)
 ReplyT = TypeVar("ReplyT")
@@ -65,7 +65,7 @@ class PromptedModel:
         item: type[ItemT],
         *,
         numbered: Numbered | None = None,
-        wrap: Literal["array", "object"] = "array",
+        wrap: Wrap = "array",
         temperature: float = 0.0,
         draw: str = "",
         tags: Mapping[str, str | int] | None = None,
@@ -78,7 +78,7 @@ class PromptedModel:
             variables: the template's variables.
             item: form of one item.
             numbered: asks for one item for each of these numbers.
-            wrap: whether the answer is a list of items or a single object.
+            wrap: what the answer is.
             shown: earlier turns of the conversation, each with its own template.
 
         Raises:

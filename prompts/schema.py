@@ -21,6 +21,12 @@ def json_schema(item: type[BaseModel], *, n_items: int | None = None, array: boo
     return {"type": "array", "items": one, **bounds}
 
 
+def text_schema(item: type[BaseModel], *, field: str, n_items: int | None = None) -> dict[str, Any]:
+    """The schema of a list of texts, each of them the item's `field`."""
+    schema = json_schema(item, n_items=n_items)
+    return {**schema, "items": schema["items"]["properties"][field]}
+
+
 @lru_cache(maxsize=N_FORMS)
 def skeleton(item: type[BaseModel]) -> str:
     """An item as a model should write it, with what belongs into each field in angle brackets.
@@ -28,6 +34,11 @@ def skeleton(item: type[BaseModel]) -> str:
     Small models follow this better than a JSON Schema.
     """
     return json.dumps(_placeholder(_resolve(item.model_json_schema())), ensure_ascii=False, indent=2)
+
+
+def text_skeleton(item: type[BaseModel], *, field: str) -> str:
+    """A text, the item's `field`, with what belongs into it in angle brackets."""
+    return json.dumps(json.loads(skeleton(item))[field], ensure_ascii=False)
 
 
 @lru_cache(maxsize=N_FORMS)

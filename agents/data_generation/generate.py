@@ -17,6 +17,7 @@ from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import ROUGH_QUESTION, TURNS, Task
 from pada_agent.prompts.numbering import Numbered
 from pada_agent.prompts.prompted_model import NoReply, PromptedModel, ShownRows, try_ask
+from pada_agent.prompts.structured_call import Wrap
 
 AFTER_SHOWN = "more_examples"
 """The prompt that follows the turns of shown labels."""
@@ -150,6 +151,7 @@ def generate_drafts(
         draw=f"{seed}/{batch.id}/{attempt}",
         tags={"agent": "data_generation"},
         shown=call.shown,
+        wrap=call.wrap,
     )
     if isinstance(reply, NoReply):
         return reply
@@ -176,6 +178,8 @@ class WritingCall(NamedTuple):
     copied: dict[int, dict[str, str]]
     """Fields that are not written, by the row's 0-based position in the batch."""
     shown: list[ShownRows]
+    wrap: Wrap
+    """Rows of one label that consist of one text are all alike, so they need no numbers, unless each has advice of its own."""
 
 
 def plan_call(
@@ -221,6 +225,7 @@ def plan_call(
         fields=fields,
         copied=copied,
         shown=shown,
+        wrap="texts" if shown and len(fields) == 1 and not sent_back else "array",
     )
 
 

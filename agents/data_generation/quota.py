@@ -12,6 +12,9 @@ from pada_agent.core.records import Branch, Record
 VAIN_ROUNDS = 2
 """After this many rounds in a row in which no row joined, further rounds would cost as much and yield as little."""
 
+ROUNDING = 1e-9
+"""A fraction of the rows is as good as reached if it is missed by less."""
+
 SHOWN_STAGES = 3
 """Number of rejection reasons named in a shortfall message, most frequent first."""
 
@@ -74,17 +77,18 @@ def split_by_weight(total: int, weights: Sequence[float]) -> list[int]:
     return shares
 
 
-def plan_round(quotas: Sequence[Quota], *, max_asked_per_row: float) -> list[Quota]:
-    """The quotas with `n_next` set. All are 0 once every row is there, or once the limit on requested rows is reached.
+def plan_round(quotas: Sequence[Quota], *, max_asked_per_row: float, min_fill: float = 1) -> list[Quota]:
+    """The quotas with `n_next` set. All are 0 once `min_fill` of the rows are there, or once the limit on requested rows is reached.
 
     Each quota is asked for what it owes. What a quota cannot deliver is divided among the others in proportion to their
     shares. That is the case if it has no source rows left, has been asked `max_asked_per_row` times per row, or has
     yielded nothing in `VAIN_ROUNDS` rounds in a row.
     """
-    n_missing = sum(q.n_wanted for q in quotas) - sum(q.n_joined for q in quotas)
-    n_room = int(max_asked_per_row * sum(q.n_wanted for q in quotas)) - sum(q.n_asked for q in quotas)
+    n_wanted = sum(q.n_wanted for q in quotas)
+    n_missing = n_wanted - sum(q.n_joined for q in quotas)
+    n_room = int(max_asked_per_row * n_wanted) - sum(q.n_asked for q in quotas)
     n_total = min(n_missing, n_room)
-    if n_total <= 0:
+    if n_total <= 0 or n_missing <= (1 - min_fill) * n_wanted + ROUNDING:
         return [q.model_copy(update={"n_next": 0}) for q in quotas]
     asked = [0 if is_dry(q, max_asked_per_row) else _limit(q, q.n_missing) for q in quotas]
     for i, n_more in enumerate(_share_out(quotas, asked, n_missing - sum(asked), max_asked_per_row)):

@@ -30,3 +30,14 @@ def fit_similarity(
     rows = Random(0).sample(list(training), N_ROWS) if len(training) > N_ROWS else training
     usual = float(np.quantile(find_nearness(rows, protected, embedder=embedder), 1 - share))
     return max(least, min(usual, MAX_SIMILARITY))
+
+
+def describe_raised(guard: GuardConfig, fitted: float | None) -> list[str]:
+    """A warning if real rows are so similar that the threshold was raised."""
+    given = guard.contamination_similarity
+    if given is None or fitted is None or fitted <= given:
+        return []
+    return [
+        f"real rows are similar: more than {guard.contamination_share:.0%} of the training rows are as close to a held-out row as {given:.2f}"
+        f" (guard.contamination_similarity), so a synthetic row is rejected only if it reaches {fitted:.2f}"
+    ]

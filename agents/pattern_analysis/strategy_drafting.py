@@ -1,6 +1,7 @@
 """Strategy drafting subagent: drafts one data generation strategy per error pattern, each different from the others."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -91,7 +92,7 @@ def draft_strategies(
     problem = describe_unusable("analyst", unusable, n_usable=n_calls - len(unusable))
     why = f": {problem}" if problem else ""
     return Strategies(
-        strategies=tuple(drafted[p.id] for p in patterns if p.id in drafted),
+        strategies=tuple(tell_apart([drafted[p.id] for p in patterns if p.id in drafted])),
         warnings=(f"strategy drafting: no strategy of its own for {', '.join(left_out)}{why}",) if left_out else (),
     )
 
@@ -116,6 +117,17 @@ def split_by_known_labels(
 def is_same_strategy(one: Strategy, other: Strategy) -> bool:
     """Whether two strategies would produce the same data, because their approaches are nearly identical."""
     return rouge_l(one.generation_approach, other.generation_approach) >= TOO_SIMILAR_ROUGE
+
+
+def tell_apart(strategies: Sequence[Strategy]) -> list[Strategy]:
+    """The strategies, with the pattern in the name of each whose name another one has too: reports and warnings call them by name."""
+    names = Counter(strategy.strategy_name.casefold() for strategy in strategies)
+    return [
+        strategy.model_copy(update={"strategy_name": f"{strategy.strategy_name} ({strategy.category_name})"})
+        if names[strategy.strategy_name.casefold()] > 1
+        else strategy
+        for strategy in strategies
+    ]
 
 
 def cut_samples(text: str) -> str:

@@ -9,6 +9,7 @@ from pada_agent.agents.data_generation.batch_planning import count_labels, share
 from pada_agent.agents.data_generation.quota import Quota, count_vain_rounds, describe_shortfall, plan_round
 from pada_agent.agents.data_generation.spare_rows import choose_spare
 from pada_agent.agents.guards.guard import NOT_NEEDED, reject
+from pada_agent.agents.guards.real_nearness import describe_raised
 from pada_agent.agents.guards.row_guards import repeat_threshold
 from pada_agent.agents.unusable_answers import are_hopeless, describe_batches
 from pada_agent.core.errors import LeakageError
@@ -21,7 +22,7 @@ from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.batch_rounds import read_reports
 from pada_agent.graph.nodes.branches import weigh
 from pada_agent.graph.reporting import report_progress
-from pada_agent.graph.rows import read_protected, read_training
+from pada_agent.graph.rows import find_similarity_limit, read_protected, read_training
 from pada_agent.graph.state import PartialState, RunState
 from pada_agent.graph.storing import put_rows
 
@@ -47,7 +48,7 @@ def augment(state: RunState, adapters: Adapters) -> PartialState:
     rows, spare, repeated = unite(batches, state, adapters)
     quotas = measure_quotas(state, rows, batches)
     if state.get("top_ups", {}).get(iteration, 0) < generation.max_top_ups and not are_hopeless(batches):
-        quotas = plan_round(quotas, max_asked_per_row=generation.max_asked_per_row)
+        quotas = plan_round(quotas, max_asked_per_row=generation.max_asked_per_row, min_fill=generation.min_fill)
     n_wanted, n_next = sum(q.n_wanted for q in quotas), sum(q.n_next for q in quotas)
     if not n_next and len(rows) < n_wanted and spare:
         shares = find_shares(state, adapters)
@@ -58,6 +59,7 @@ def augment(state: RunState, adapters: Adapters) -> PartialState:
     left_out = [*repeated, *(_tell_not_needed(row) for row in spare if row.id not in joined)]
     n_left_out = Counter(rejection.stage for rejection in left_out)
     warnings = [] if n_next else describe_end(quotas, batches, n_left_out)
+    raised = _tell_raised(state, adapters) if any(batch.n_written for batch in batches) else []
     detail = f"{len(rows)} of {n_wanted} rows" + (f", {n_next} are asked for again" if n_next else "")
     report_progress(Progress(stage="augment", done=1, total=1, detail=detail))
     return {
@@ -65,8 +67,12 @@ def augment(state: RunState, adapters: Adapters) -> PartialState:
         "left_out": {iteration: put_rows(adapters.store, "left-out", left_out)},
         "n_left_out": {iteration: dict(n_left_out)},
         "quotas": {iteration: quotas},
-        "warnings": [f"iteration {iteration}: {line}" for line in warnings],
+        "warnings": [*raised, *(f"iteration {iteration}: {line}" for line in warnings)],
     }
+
+
+def _tell_raised(state: RunState, adapters: Adapters) -> list[str]:
+    return describe_raised(state["settings"].guard, find_similarity_limit(state, adapters))
 
 
 def describe_end(quotas: Sequence[Quota], batches: Sequence[BatchReport], n_left_out: Mapping[str, int]) -> list[str]:

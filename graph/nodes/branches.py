@@ -34,7 +34,8 @@ def leak_guard(state: BranchState, adapters: Adapters) -> PartialState:
     settings, iteration = state["settings"], state["iteration"]
     division = divide_rows(state, adapters)
     training, protected = read_training(state, adapters), read_protected(state, adapters)
-    threshold = settings.guard.leak_similarity
+    is_read = settings.generation.strategy_text != "none"  # else no sentence of a strategy reaches the writer
+    threshold = settings.guard.leak_similarity if is_read else None
     guard = protected.remember(
         ("leak guard", state["data"].train.key, threshold),
         lambda: LeakGuard(protected, training, embedder=adapters.embedder, threshold=threshold),

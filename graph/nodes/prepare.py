@@ -12,7 +12,6 @@ from langgraph.config import get_config
 from langgraph.graph import StateGraph
 from langgraph.runtime import get_runtime
 
-from pada_agent.agents.guards.real_nearness import fit_similarity
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ConfigError, DatasetError
@@ -30,7 +29,6 @@ from pada_agent.graph.identity import identify
 from pada_agent.graph.models import UNTOUCHED, TrainedModel
 from pada_agent.graph.node_binding import in_thread, using, using_async
 from pada_agent.graph.reporting import report_progress
-from pada_agent.graph.rows import read_protected, read_training
 from pada_agent.graph.run_check import RunCheck, check_everything
 from pada_agent.graph.run_context import (
     RunContext,
@@ -100,7 +98,8 @@ def read_rows(state: RunState, begun: Begun, adapters: Adapters) -> PartialState
     definitions = find_definitions(settings, checked, adapters)
     data = store_splits(settings, checked, adapters, definitions.rows)
     adapters.begin(identify(settings, data), "settings" in state)
-    told = [*adapters.warnings, *checked.warnings, *definitions.warnings, *tell_raised(settings, data), *begun.warnings]
+    try_embedder(settings, checked.files["train"].examples[0], adapters)
+    told = [*adapters.warnings, *checked.warnings, *definitions.warnings, *begun.warnings]
     update = {
         "settings": settings,
         "data": data,
@@ -243,7 +242,7 @@ def store_splits(
         files[name].examples if name in files else [] for name in ("train", "validation", "test", "held_back")
     )
     shuffled = Random(f"split/{settings.seed}").sample(validation, len(validation))
-    stored = DataSplits(
+    return DataSplits(
         train=_store(adapters.store, "train", train),
         validation=_store(adapters.store, "validation", shuffled),
         n_diagnosis=len(shuffled) - settings.data.count_selection(len(shuffled)),
@@ -252,26 +251,17 @@ def store_splits(
         held_back=_store(adapters.store, "held-back", held_back) if held_back else None,
         max_new_tokens=checked.lengths.max_new_tokens if checked.lengths else None,
     )
-    return stored.model_copy(update={"contamination_similarity": _fit_similarity(settings, stored, adapters)})
 
 
-def _fit_similarity(settings: RunConfig, data: DataSplits, adapters: Adapters) -> float | None:
-    if settings.loop.max_iterations == 0 or not settings.generation.written_share:
-        return None  # nothing is written
-    state = {"settings": settings, "data": data}
-    training, protected = read_training(state, adapters), read_protected(state, adapters)
-    return fit_similarity(training, protected, embedder=adapters.embedder, guard=settings.guard)
+def try_embedder(settings: RunConfig, row: Example, adapters: Adapters) -> None:
+    """Embed one row, so that an embedder that cannot be used is found now and not after the first fine-tuning.
 
-
-def tell_raised(settings: RunConfig, data: DataSplits) -> list[str]:
-    """A warning if real rows are so similar that the guard's threshold was raised."""
-    given, fitted = settings.guard.contamination_similarity, data.contamination_similarity
-    if given is None or fitted is None or fitted <= given:
-        return []
-    return [
-        f"real rows are similar: more than {settings.guard.contamination_share:.0%} of the training rows are as close to a held-out"
-        f" row as {given:.2f} (guard.contamination_similarity), so a synthetic row is rejected only if it reaches {fitted:.2f}"
-    ]
+    Raises:
+        ArtifactError, ConfigError: it cannot be used.
+    """
+    writes = settings.loop.max_iterations and settings.generation.written_share
+    if writes and settings.guard.contamination_similarity is not None:
+        adapters.embedder.embed([row.prompt])
 
 
 def _store(store: ArtifactStore, split: str, examples: Sequence[Example]) -> Ref:

@@ -24,7 +24,13 @@ from pada_agent.evaluation.rows.token_limits import explain_unlearnable
 from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.done_batches import keep_done
 from pada_agent.graph.reporting import report_progress, report_stage
-from pada_agent.graph.rows import read_known_rows, read_protected, read_training, read_training_failures
+from pada_agent.graph.rows import (
+    find_similarity_limit,
+    read_known_rows,
+    read_protected,
+    read_training,
+    read_training_failures,
+)
 from pada_agent.graph.state import BatchState, PartialState, count_missing, open_rows
 from pada_agent.graph.storing import put_rows
 from pada_agent.prompts.prompted_model import NoReply, PromptedModel
@@ -86,7 +92,7 @@ def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
         protected=read_protected(state, adapters),
         training=read_training(state, adapters),
         embedder=adapters.embedder,
-        contamination_similarity=state["data"].contamination_similarity,
+        contamination_similarity=find_similarity_limit(state, adapters),
         explain_unlearnable=partial(explain_unlearnable, tokens=adapters.tokens, lora=settings.lora),
     )
     result = verify_drafts(

@@ -83,6 +83,16 @@ def test_a_canary_never_reaches_a_generator_prompt_nor_a_training_file(tmp_path:
     assert not is_trained_on(tmp_path / "b", canary)
 
 
+def test_strategies_that_no_writer_reads_are_compared_by_words_alone(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"generation": {"strategy_text": "none"}, "loop": ONE}
+    for canary, is_cut in ((CANARY, True), (PARAPHRASE, False)):
+        teacher = leak(canary)
+        summary = run(ToyWorld(tmp_path / canary, teacher=teacher, judge=ScriptedModel(teach)), **settings)
+        assert bool(summary.redactions) is is_cut
+        prompts = [r.messages[-1].content for r in teacher.requests if "generation" in str(r.tags["prompt"])]
+        assert prompts and not any(canary in prompt for prompt in prompts)
+
+
 def test_a_strategy_that_is_cut_whole_is_not_written_by_and_the_others_take_its_rows(tmp_path: Path) -> None:
     world = ToyWorld(tmp_path, teacher=say_only(CANARY, n_strategies=1))
     summary = run(

@@ -153,6 +153,23 @@ def test_how_many_batches_are_made_at_once() -> None:
     assert count(max_concurrency=2, economy="batch") == 256
 
 
+@pytest.mark.parametrize(
+    ("generator", "judge", "n"),
+    [
+        ("openai:x", "openai:x", 3),
+        ("openai:x", "openai:z", 7),
+        ("openai:z", "openai:x", 7),
+        ("openai:z", "openai:z", 16),
+    ],
+)
+def test_beside_the_analysis_a_place_is_left_to_the_analyst(generator: str, judge: str, n: int) -> None:
+    names = {"analyst": "openai:x", "generator": generator, "judge": judge}
+    models = ModelsConfig.model_validate({role: {"model": name, "max_concurrency": 4} for role, name in names.items()})
+    assert count_batches_at_once(models, beside_analysis=True) == n
+    single = ModelsConfig.model_validate({role: {"model": "openai:x", "max_concurrency": 1} for role in names})
+    assert count_batches_at_once(single, beside_analysis=True) == 1
+
+
 FROM_ROWS = {"share": 1, "rows_per_call": 1, "pattern_share": 0, "sources": "training_rows", "max_top_ups": 0}
 """A batch for each training row, those of one label after those of another."""
 

@@ -51,6 +51,8 @@ FAMILIES = (
     "gpt",
     "smollm",
 )
+RANKS: Mapping[Role, int] = {"analyst": 0, "judge": 1, "generator": 1}
+"""Who gets a place first. Each step of the analysis, and most of the rows, wait for the analyst's last answer."""
 _O_SERIES = re.compile(r"(?:^|/)o[1-9](?:$|-)")
 """OpenAI's `o3`, `o4-mini` and the like."""
 MOST_TOKENS = 1_000_000_000
@@ -130,7 +132,9 @@ class ChatModelAdapter:
             if cached := self._cache.get(key, role=self._role, agent=agent):
                 return cached
             return self._gate.run(
-                lambda: self._pay(request, key), tokens_of=lambda r: r.usage.input_tokens + r.usage.output_tokens
+                lambda: self._pay(request, key),
+                tokens_of=lambda r: r.usage.input_tokens + r.usage.output_tokens,
+                rank=RANKS[self._role],
             )
 
     def _pay(self, request: ChatRequest, key: str) -> ChatReply:

@@ -4,11 +4,12 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from threading import BoundedSemaphore, Event, Lock
+from threading import Event, Lock
 from typing import TypeVar
 
+from pada_agent.app.adapters.llm.places import Places
 from pada_agent.core.config import BudgetConfig, ModelConfig
 from pada_agent.core.errors import BudgetExceededError, ModelUnavailableError
 from pada_agent.core.records import Usage
@@ -183,9 +184,7 @@ class CallGate:
         in_batches = config.economy == "batch"  # all calls of a stage come at once, and none of them is a request
         rates = (None, None) if in_batches else (config.requests_per_minute, config.tokens_per_minute)
         self._rates = RateLimiter(*rates, self._clock)
-        self._slots: AbstractContextManager[object] = (
-            nullcontext() if in_batches else BoundedSemaphore(config.max_concurrency)
-        )
+        self._places = None if in_batches else Places(config.max_concurrency)
         self._failures = 0
         self._last_failure = ""
         self._refused_until = 0.0
@@ -193,13 +192,16 @@ class CallGate:
         self._not_before = 0.0
         self._jitter = random.Random()
 
-    def run(self, call: Callable[[], ResultT], *, tokens_of: Callable[[ResultT], int]) -> ResultT:
+    def run(self, call: Callable[[], ResultT], *, tokens_of: Callable[[ResultT], int], rank: int = 0) -> ResultT:
         """The call's result.
+
+        Args:
+            rank: of the calls that wait for a place, the one with the lowest rank is next.
 
         Raises:
             ModelUnavailableError: retries are used up, or too many earlier calls have failed.
         """
-        with self._slots:
+        with self._places.take(rank) if self._places else nullcontext():
             self._check_circuit()
             try:
                 result = self._retry(call)

@@ -1,6 +1,7 @@
 """How the first node reads settings: from the context, from the input, and from the thread."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -8,7 +9,7 @@ import pytest
 from langgraph.graph import END, START, StateGraph
 
 from pada_agent.core.config import RunConfig
-from pada_agent.core.errors import ConfigError, DatasetError
+from pada_agent.core.errors import ArtifactError, ConfigError, DatasetError
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.nodes.prepare import find_given, resolve_settings
 from pada_agent.graph.run_context import RunContext, override_settings
@@ -51,6 +52,39 @@ def test_settings_are_laid_over_one_another_by_what_they_name() -> None:
     assert found.budget.model_dump(exclude_none=True) == {"max_tokens": 9}
     assert found.task.labels == {"fruit": ""}, "labels are one value, not a group of settings"
     assert found == OWN.model_copy(update={"budget": found.budget, "task": found.task})
+
+
+class BrokenEmbedder:
+    """Raises, and counts how many texts it was asked for."""
+
+    def __init__(self) -> None:
+        self.n_texts = 0
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        self.n_texts += len(texts)
+        raise ArtifactError("its weights are damaged")
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_tried"),
+    [
+        ({}, True),
+        ({"loop": {"max_iterations": 0}}, False),
+        ({"guard": {"contamination_similarity": None}, "loop": {"max_iterations": 0}}, False),
+    ],
+)
+def test_an_embedder_that_cannot_be_used_is_found_before_anything_is_computed(
+    tmp_path: Path, changes: dict[str, Any], is_tried: bool
+) -> None:
+    world, embedder = ToyWorld(tmp_path), BrokenEmbedder()
+    graph = build_graph(lambda settings: replace(world.connect(settings), embedder=embedder)).compile()
+    if is_tried:
+        with pytest.raises(ArtifactError, match="its weights are damaged"):
+            graph.invoke({}, context=make_settings(**changes))
+        assert embedder.n_texts == 1 and not list(tmp_path.glob("objects/predict-*"))
+    else:
+        graph.invoke({}, context=make_settings(**changes))
+        assert embedder.n_texts == 0
 
 
 @pytest.mark.parametrize("text", ["", " \n"])

@@ -254,8 +254,8 @@ def test_real_rows_of_other_labels_are_shown_as_earlier_answers(branch: Branch) 
     ]
     strategy = GuardedStrategy(strategy=STRATEGY) if branch == "pattern" else None
     batch = Batch(id="b1", branch=branch, iteration=1, strategy=strategy, source_ids=("t1",))
-    model = ScriptedModel(['[{"row": 1, "question": "The street is dark"}]'])
-    generate_drafts(
+    model = ScriptedModel(['["The street is dark"]'])
+    drafts = generate_drafts(
         batch,
         assign_rows(batch, training, {}, task=task, seed=0, n_demonstrations=3),
         attempt=1,
@@ -265,13 +265,14 @@ def test_real_rows_of_other_labels_are_shown_as_earlier_answers(branch: Branch) 
         settings=GenerationConfig(n_shown_labels=4),
         training=training,
     )
+    assert isinstance(drafts, list) and [draft.fields for draft in drafts] == [{"question": "The street is dark"}]
     turns = model.requests[0].messages
     assert "often mistaken for" not in turns[-1].content, "the strategy names no mix-up"
     assert [turn.role for turn in turns] == ["user", "assistant"] * 2 + ["user"]
     assert 'Write 2 examples of "billing": what a charge is.' in turns[0].content
-    assert sorted(row["question"] for row in json.loads(turns[1].content)) == ["Bill is wrong", "Why this fee"]
+    assert sorted(json.loads(turns[1].content)) == ["Bill is wrong", "Why this fee"]
     assert 'Write 1 example of "outages": the supply is off.' in turns[2].content
-    assert json.loads(turns[3].content) == [{"row": 1, "question": "Dark since nine"}]
+    assert json.loads(turns[3].content) == ["Dark since nine"]
     assert turns[4].content.startswith('Write 1 more example of "outages": the supply is off.')
     assert (STRATEGY.generation_approach in turns[4].content) is (branch == "pattern")
     assert "Real examples of" not in turns[4].content and "<row" not in turns[4].content

@@ -24,6 +24,15 @@ def test_a_full_quota_asks_nobody() -> None:
     assert next_of(owe("a", 10, 13, 12), owe("b", 10, 7, 10)) == [0, 0], "the sum counts"
 
 
+@pytest.mark.parametrize(
+    ("n_joined", "min_fill", "n_next"),
+    [(57, 0.95, 0), (56, 0.95, 4), (57, 1, 3), (1, 0.01, 0), (27, 0.45, 0), (26, 0.45, 34)],
+)
+def test_rounds_end_at_the_fraction_that_is_enough(n_joined: int, min_fill: float, n_next: int) -> None:
+    (quota,) = plan_round([owe("a", 60, n_joined, 60)], max_asked_per_row=5, min_fill=min_fill)
+    assert quota.n_next == n_next
+
+
 def test_what_one_cannot_give_goes_to_the_others() -> None:
     assert next_of(owe("errors", 10, 3, 3, capacity=3), owe("a", 5, 5, 5), owe("b", 5, 5, 5)) == [0, 4, 3]
     assert next_of(owe("errors", 10, 3, 3, capacity=5), owe("a", 10, 10, 10)) == [2, 5]

@@ -89,6 +89,22 @@ def test_a_repeated_strategy_is_drafted_again_unless_no_writer_sees_it() -> None
     assert draft(may_repeat=True) == (["bills 1", "bills 2"], 1)
 
 
+def test_strategies_of_one_name_are_told_apart_by_their_patterns() -> None:
+    drafts = [
+        ("Correcting", "Write about debts and how they began."),
+        ("Own", "Tell of a card that was lost."),
+        ("correcting", "Ask for a date or a place."),
+    ]
+    answer = [
+        {"pattern": n, "strategy_name": name, "generation_approach": approach}
+        for n, (name, approach) in enumerate(drafts, start=1)
+    ]
+    model, task = ScriptedModel([json.dumps(answer)]), make_task(TaskConfig(name="exact_match"))
+    found = draft_strategies(make_patterns(3), task=task, analyst=PromptedModel(model))
+    names = [strategy.strategy_name for strategy in found.strategies]
+    assert names == ["Correcting (kind 1.)", "Own", "correcting (kind 3.)"]
+
+
 def make_patterns(n: int) -> list[ErrorPattern]:
     return [PATTERN.model_copy(update={"id": f"i1-p{i}", "category_name": f"kind {i}."}) for i in range(1, n + 1)]
 

@@ -13,6 +13,7 @@ BUDGET_AND_WORDING = {
     "generation.share",
     "generation.pattern_share",
     "generation.max_asked_per_row",
+    "generation.min_fill",
     "generation.rows_per_call",
     "generation.temperature",
     "generation.show_answer",
