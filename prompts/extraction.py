@@ -73,8 +73,10 @@ def find_texts(text: str) -> list[str]:
     if isinstance(whole, str):
         return find_texts(whole) if len(whole) < len(text) else []
     values = [read.value for read in _scan(strip_thoughts_around_json(text))] if whole is None else [whole]
-    lists = [_open_texts(_clean(value)) for value in values]
-    return next((texts for texts in reversed(lists) if texts), [])
+    lists = [texts for value in values if (texts := _open_texts(_clean(value)))]
+    if not lists and (other := _unescape(text) or _open_element(text)):
+        return find_texts(other)
+    return lists[-1] if lists else []
 
 
 def _open_texts(value: Any) -> list[str]:

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Timer, get_ident
 
@@ -43,10 +43,22 @@ def test_a_place_is_given_back_after_an_error() -> None:
         pass
 
 
-def test_nobody_waits_for_a_caller_that_was_interrupted() -> None:
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def interrupting() -> Iterator[signal.Signals]:
+    """A signal that interrupts this thread, also in a test process that ignores Ctrl-C."""
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    yield signal.SIGUSR1
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_nobody_waits_for_a_caller_that_was_interrupted(interrupting: signal.Signals) -> None:
     places = Places(1)
     with places.take(0):
-        Timer(0.1, signal.pthread_kill, [get_ident(), signal.SIGINT]).start()
+        Timer(0.1, signal.pthread_kill, [get_ident(), interrupting]).start()
         with pytest.raises(KeyboardInterrupt), places.take(0):
             pass
     with ThreadPoolExecutor(1) as pool:
