@@ -271,4 +271,4 @@ def test_the_published_summary_of_the_demo_can_be_read() -> None:
     published = Path(__file__).parents[3] / "docs" / "results" / "demo" / "summary.json"
     summary = RunSummary.model_validate_json(published.read_text(encoding="utf-8"))
     assert [model.name for model in summary.models] == ["untouched", "fine-tuned", "iteration 1"]
-    assert summary.best_model == "fine-tuned"
+    assert summary.best_model == "iteration 1"
